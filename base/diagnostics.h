@@ -1,0 +1,86 @@
+// Diagnostics: what lint says. Every configuration error is collected, none is thrown on the way; the one place that
+// renders them is cmd/. Not thread-safe: one Diagnostics per load.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace millrace {
+
+// 1-based position in a file; line 0: the file as a whole.
+struct Location {
+  std::string file;
+  int line = 0;
+  int column = 0;
+};
+
+enum class Severity { kError, kWarning };
+
+// Stable numbers of lint, printed as MRnnnn and documented in docs/errors.md.
+enum class LintCode : int {
+  kYamlSyntax = 1001,        // not YAML, or more than one document
+  kLimit = 1002,             // file size, depth, number of nodes
+  kAlias = 1003,             // aliases are refused
+  kDuplicateKey = 1004,      // second occurrence
+  kUnknownKey = 1005,
+  kMissingKey = 1006,        // at the parent
+  kUnknownField = 1007,      // a name in an expression or a list of columns
+  kWrongType = 1008,         // a scalar of the wrong type, a list where a map belongs …
+  kBadValue = 1009,          // right type, not allowed (range, enum, pattern)
+  kInterpolation = 1010,     // undefined ${VAR}
+  kUnknownKind = 1011,       // unknown source, operator, sink, aggregate, format
+  kExpressionSyntax = 1012,
+  kExpressionType = 1013,
+  kExpressionUnquoted = 1014,  // YAML split an expression: quote it
+  kUnknownInput = 1015,      // input: names nothing
+  kCycle = 1016,
+  kGuarantee = 1017,         // a sink that cannot keep the promise
+  kEdge = 1018,              // an aggregate over an upsert edge without retractions
+  kUnionMismatch = 1019,
+  kConflict = 1020,          // keys that exclude each other
+  kProperty = 1021,          // librdkafka property that is not allow-listed
+  kFile = 1022,              // cannot be read
+  kUnused = 1023,            // nobody reads this output
+  kDuplicateName = 1024,
+  kUnsupported = 1025,       // known to the design, not in this build
+};
+
+struct Diagnostic {
+  Severity severity = Severity::kError;
+  LintCode code = LintCode::kBadValue;
+  Location at;
+  std::string message;      // lower case, no period
+  std::string hint;         // may be empty: did you mean "amount"?
+  std::string source_line;  // the line of the file, without its newline; empty if unknown
+};
+
+class Diagnostics {
+ public:
+  void error(LintCode code, const Location& at, std::string message, std::string hint = "");
+  void warning(LintCode code, const Location& at, std::string message, std::string hint = "");
+  // Gives the text that positions refer to, so that diagnostics carry their line. Call once per file, before errors.
+  void add_file(const std::string& file, std::string text);
+  bool has_errors() const { return errors_ > 0; }
+  size_t error_count() const { return errors_; }
+  const std::vector<Diagnostic>& all() const { return all_; }
+  // orders.yaml:14:9: error[MR1007]: unknown field "amout" in …; did you mean "amount"?
+  //    14 |         revenue: sum(amout)
+  //       |         ^
+  std::string render_text() const;
+  // A JSON array of {file, line, column, severity, code, message, hint}.
+  std::string render_json() const;
+
+ private:
+  void add(Severity severity, LintCode code, const Location& at, std::string message, std::string hint);
+  std::vector<Diagnostic> all_;
+  std::vector<std::pair<std::string, std::vector<std::string>>> files_;
+  size_t errors_ = 0;
+};
+
+// The candidate nearest to `name` by edit distance, or "" when none is near enough to be meant.
+std::string nearest(std::string_view name, const std::vector<std::string>& candidates);
+// `did you mean "x"?`, or "" without a near candidate.
+std::string did_you_mean(std::string_view name, const std::vector<std::string>& candidates);
+
+}  // namespace millrace

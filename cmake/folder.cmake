@@ -1,0 +1,21 @@
+# millrace_folder(NAME SOURCES a.cc b.cc [LINK other ...]): the static library of one folder.
+function(millrace_folder name)
+  cmake_parse_arguments(FOLDER "" "" "SOURCES;LINK" ${ARGN})
+  add_library(millrace_${name} STATIC ${FOLDER_SOURCES})
+  target_link_libraries(millrace_${name} PUBLIC ${FOLDER_LINK})
+endfunction()
+
+# millrace_test(NAME SOURCES a.cc ... LINK millrace_x ... [LABELS unit]): one doctest binary, one ctest.
+function(millrace_test name)
+  cmake_parse_arguments(TEST "" "TIMEOUT" "SOURCES;LINK;LABELS" ${ARGN})
+  add_executable(${name} ${CMAKE_SOURCE_DIR}/tests/doctest_main.cc ${TEST_SOURCES})
+  target_link_libraries(${name} PRIVATE ${TEST_LINK})
+  add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  if(NOT TEST_LABELS)
+    set(TEST_LABELS unit)
+  endif()
+  if(NOT TEST_TIMEOUT)
+    set(TEST_TIMEOUT 300)
+  endif()
+  set_tests_properties(${name} PROPERTIES LABELS "${TEST_LABELS}" TIMEOUT ${TEST_TIMEOUT})
+endfunction()

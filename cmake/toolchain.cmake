@@ -1,0 +1,41 @@
+# Flags of every target. Options are set by CMakePresets.json.
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+set(MILLRACE_SANITIZER "" CACHE STRING "value of -fsanitize, empty for none")
+option(MILLRACE_TESTS "build the tests" ON)
+option(MILLRACE_BENCH "build the micro benchmarks" OFF)
+
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1 -DNDEBUG")
+set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g")
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()
+find_program(LLD ld.lld)
+if(LLD)
+  add_link_options(-fuse-ld=lld)
+endif()
+
+add_compile_options(-Wall -Wextra -Wconversion -Wno-sign-conversion -fno-omit-frame-pointer)
+include_directories(${CMAKE_SOURCE_DIR})
+
+if(MILLRACE_SANITIZER)
+  add_compile_options(-fsanitize=${MILLRACE_SANITIZER} -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${MILLRACE_SANITIZER})
+else()
+  # Hardening. -ftrivial-auto-var-init=zero is left out: see docs/benchmarks.md.
+  add_compile_options(-fstack-protector-strong -fstack-clash-protection -fcf-protection=full)
+  add_compile_definitions(_GLIBCXX_ASSERTIONS)
+  if(CMAKE_BUILD_TYPE STREQUAL "Release")
+    add_compile_options(-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3)
+  endif()
+  add_link_options(-pie -Wl,-z,relro,-z,now,-z,noexecstack)
+endif()
