@@ -1,5 +1,5 @@
-// Bump allocator behind the columns of a batch. Not thread-safe while it is being filled; once the batch that owns it is
-// handed on, it is only read, from any thread, and freed with the last reference. Memory is never freed piecemeal.
+// Bump allocator behind the columns of a batch. Not thread-safe while it is being filled; once the batch that owns it
+// is handed on, it is only read, from any thread, and freed with the last reference. Memory is never freed piecemeal.
 #pragma once
 
 #include <cstddef>

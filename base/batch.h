@@ -16,7 +16,8 @@
 
 namespace millrace {
 
-// Event times and watermarks are milliseconds since the epoch. kNoTime: none yet; kEndOfTime: a bounded input has ended.
+// Event times and watermarks are milliseconds since the epoch. kNoTime: none yet; kEndOfTime: a bounded input has
+// ended.
 inline constexpr int64_t kNoTime = INT64_MIN;
 inline constexpr int64_t kEndOfTime = INT64_MAX;
 
@@ -47,7 +48,7 @@ struct Column {
 
 // The topic or file partition that a source row came from; a source numbers its partitions from 0.
 struct PartitionName {
-  std::string topic;      // Kafka topic, file path, or generator name
+  std::string topic;  // Kafka topic, file path, or generator name
   int32_t partition = 0;
 };
 
@@ -61,14 +62,14 @@ struct Header {
 struct SourceRows {
   uint32_t source = 0;  // index in the plan's list of sources
   std::shared_ptr<const std::vector<PartitionName>> partitions;
-  const uint32_t* partition = nullptr;         // index in partitions
-  const int64_t* offset = nullptr;             // Kafka offset; file: byte offset of the line; generator: index
-  const int64_t* timestamp_ms = nullptr;       // Kafka record timestamp; kNoTime if none
-  const std::string_view* key = nullptr;       // data() == nullptr: no key
-  const std::string_view* payload = nullptr;   // data() == nullptr: a tombstone
-  const Span* headers = nullptr;               // rows of header_list
+  const uint32_t* partition = nullptr;        // index in partitions
+  const int64_t* offset = nullptr;            // Kafka offset; file: byte offset of the line; generator: index
+  const int64_t* timestamp_ms = nullptr;      // Kafka record timestamp; kNoTime if none
+  const std::string_view* key = nullptr;      // data() == nullptr: no key
+  const std::string_view* payload = nullptr;  // data() == nullptr: a tombstone
+  const Span* headers = nullptr;              // rows of header_list
   const Header* header_list = nullptr;
-  const uint8_t* canonical = nullptr;          // 1: payload is what the json encoder would write (pass-through)
+  const uint8_t* canonical = nullptr;  // 1: payload is what the json encoder would write (pass-through)
   std::vector<std::shared_ptr<const void>> owners;
 };
 
@@ -77,18 +78,19 @@ struct SourceRows {
 enum class Change : uint8_t { kInsert, kDelete, kRetract };
 
 struct Batch {
-  uint32_t rows = 0;                // physical rows
-  std::vector<ColumnPtr> columns;   // by index in the edge's Schema; nullptr: no reader asked for it (projection)
+  uint32_t rows = 0;               // physical rows
+  std::vector<ColumnPtr> columns;  // by index in the edge's Schema; nullptr: no reader asked for it (projection)
   std::shared_ptr<const std::vector<uint32_t>> selection;  // live rows, ascending; nullptr: all of them
-  const int64_t* event_time_ms = nullptr;   // per physical row; never nullptr in a batch with rows
-  const int64_t* watermark_ms = nullptr;    // non-decreasing; the watermark left by the rows before; nullptr: no event time
-  const Change* changes = nullptr;          // nullptr: all kInsert
+  const int64_t* event_time_ms = nullptr;                  // per physical row; never nullptr in a batch with rows
+  const int64_t* watermark_ms =
+      nullptr;                      // non-decreasing; the watermark left by the rows before; nullptr: no event time
+  const Change* changes = nullptr;  // nullptr: all kInsert
   std::shared_ptr<const SourceRows> source_rows;  // nullptr behind a keyed operator
   // Set by the exchange for the operator behind it: key bytes (DESIGN 3, "Shard function") and their shard.
   const std::string_view* key_bytes = nullptr;
   const uint16_t* shards = nullptr;
   std::vector<std::shared_ptr<const void>> owners;  // of the arrays above
-  size_t bytes = 0;  // approximate memory, the unit of queue bounds
+  size_t bytes = 0;                                 // approximate memory, the unit of queue bounds
 
   uint32_t live() const { return selection ? static_cast<uint32_t>(selection->size()) : rows; }
   uint32_t row(uint32_t i) const { return selection ? (*selection)[i] : i; }
@@ -129,6 +131,5 @@ class ColumnBuilder {
   uint32_t max_rows_;
   uint8_t* nulls_ = nullptr;
 };
-
 
 }  // namespace millrace

@@ -6,5 +6,6 @@ namespace millrace {
 [[noreturn]] void check_failed(const char* file, int line, const char* condition);
 }  // namespace millrace
 
-#define MR_CHECK(condition) \
-  (__builtin_expect(static_cast<bool>(condition), 1) ? void(0) : ::millrace::check_failed(__FILE__, __LINE__, #condition))
+#define MR_CHECK(condition)                                    \
+  (__builtin_expect(static_cast<bool>(condition), 1) ? void(0) \
+                                                     : ::millrace::check_failed(__FILE__, __LINE__, #condition))

@@ -1,9 +1,10 @@
 // ConfigNode: a parsed YAML document with the position of everything in it; MapReader: strict, typed access that
 // collects every error. The only user of yaml-cpp is config_node.cc.
 //
-// Parsing: YAML first, then ${VAR}, ${VAR:-default}, ${VAR:?message} and $$ are substituted inside scalars (never in keys); a lone $
-// stays. Aliases are refused where they stand, so are documents deeper than 64, larger than 1 MiB or of more than 100,000
-// nodes, and duplicate keys (at the second). Top-level `x-*` keys are dropped. Values; not thread-safe while parsing, then read-only.
+// Parsing: YAML first, then ${VAR}, ${VAR:-default}, ${VAR:?message} and $$ are substituted inside scalars (never in
+// keys); a lone $ stays. Aliases are refused where they stand, so are documents deeper than 64, larger than 1 MiB or of
+// more than 100,000 nodes, and duplicate keys (at the second). Top-level `x-*` keys are dropped. Values; not
+// thread-safe while parsing, then read-only.
 #pragma once
 
 #include <cstdint>

@@ -19,31 +19,31 @@ enum class Severity { kError, kWarning };
 
 // Stable numbers of lint, printed as MRnnnn and documented in docs/errors.md.
 enum class LintCode : int {
-  kYamlSyntax = 1001,        // not YAML, or more than one document
-  kLimit = 1002,             // file size, depth, number of nodes
-  kAlias = 1003,             // aliases are refused
-  kDuplicateKey = 1004,      // second occurrence
+  kYamlSyntax = 1001,    // not YAML, or more than one document
+  kLimit = 1002,         // file size, depth, number of nodes
+  kAlias = 1003,         // aliases are refused
+  kDuplicateKey = 1004,  // second occurrence
   kUnknownKey = 1005,
-  kMissingKey = 1006,        // at the parent
-  kUnknownField = 1007,      // a name in an expression or a list of columns
-  kWrongType = 1008,         // a scalar of the wrong type, a list where a map belongs …
-  kBadValue = 1009,          // right type, not allowed (range, enum, pattern)
-  kInterpolation = 1010,     // undefined ${VAR}
-  kUnknownKind = 1011,       // unknown source, operator, sink, aggregate, format
+  kMissingKey = 1006,     // at the parent
+  kUnknownField = 1007,   // a name in an expression or a list of columns
+  kWrongType = 1008,      // a scalar of the wrong type, a list where a map belongs …
+  kBadValue = 1009,       // right type, not allowed (range, enum, pattern)
+  kInterpolation = 1010,  // undefined ${VAR}
+  kUnknownKind = 1011,    // unknown source, operator, sink, aggregate, format
   kExpressionSyntax = 1012,
   kExpressionType = 1013,
   kExpressionUnquoted = 1014,  // YAML split an expression: quote it
-  kUnknownInput = 1015,      // input: names nothing
+  kUnknownInput = 1015,        // input: names nothing
   kCycle = 1016,
-  kGuarantee = 1017,         // a sink that cannot keep the promise
-  kEdge = 1018,              // an aggregate over an upsert edge without retractions
+  kGuarantee = 1017,  // a sink that cannot keep the promise
+  kEdge = 1018,       // an aggregate over an upsert edge without retractions
   kUnionMismatch = 1019,
-  kConflict = 1020,          // keys that exclude each other
-  kProperty = 1021,          // librdkafka property that is not allow-listed
-  kFile = 1022,              // cannot be read
-  kUnused = 1023,            // nobody reads this output
+  kConflict = 1020,  // keys that exclude each other
+  kProperty = 1021,  // librdkafka property that is not allow-listed
+  kFile = 1022,      // cannot be read
+  kUnused = 1023,    // nobody reads this output
   kDuplicateName = 1024,
-  kUnsupported = 1025,       // known to the design, not in this build
+  kUnsupported = 1025,  // known to the design, not in this build
 };
 
 struct Diagnostic {

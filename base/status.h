@@ -31,8 +31,8 @@ enum class Code : int {
   kTransactionAborted = 3008,
   kKafkaAuthorization = 3009,
   kGroupHasMembers = 3010,
-  kTopicSettings = 3011,   // an internal topic exists with settings that lose state
-  kKafkaProtocol = 3012,   // any other permanent answer of a broker
+  kTopicSettings = 3011,  // an internal topic exists with settings that lose state
+  kKafkaProtocol = 3012,  // any other permanent answer of a broker
   kClusterMismatch = 3013,
   // 4xxx: state and files
   kStateLocked = 4001,
@@ -41,7 +41,7 @@ enum class Code : int {
   kFileIo = 4004,
   kStateIncompatible = 4005,  // shards, key codec or operator descriptors differ from what is stored
   kFileMissing = 4006,
-  kFileChanged = 4007,        // an input or output file is not the one that the progress record describes
+  kFileChanged = 4007,  // an input or output file is not the one that the progress record describes
   // 5xxx: recovery
   kProgressContradicted = 5001,  // group offsets disagree with the progress record
   kProgressCorrupt = 5002,
@@ -95,13 +95,22 @@ class [[nodiscard]] Status {
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}                         // NOLINT: implicit by design
+  Result(T value) : value_(std::move(value)) {}                                       // NOLINT: implicit by design
   Result(Status status) : status_(std::move(status)) { MR_CHECK(!status_.is_ok()); }  // NOLINT
   bool is_ok() const { return value_.has_value(); }
   const Status& status() const { return status_; }
-  T& value() & { MR_CHECK(value_.has_value()); return *value_; }
-  const T& value() const& { MR_CHECK(value_.has_value()); return *value_; }
-  T&& value() && { MR_CHECK(value_.has_value()); return std::move(*value_); }
+  T& value() & {
+    MR_CHECK(value_.has_value());
+    return *value_;
+  }
+  const T& value() const& {
+    MR_CHECK(value_.has_value());
+    return *value_;
+  }
+  T&& value() && {
+    MR_CHECK(value_.has_value());
+    return std::move(*value_);
+  }
   T* operator->() { return &value(); }
   const T* operator->() const { return &value(); }
   T& operator*() & { return value(); }
@@ -112,16 +121,16 @@ class [[nodiscard]] Result {
   Status status_;
 };
 
-#define MR_RETURN_IF_ERROR(expression)                                   \
-  do {                                                                   \
+#define MR_RETURN_IF_ERROR(expression)                                                        \
+  do {                                                                                        \
     if (::millrace::Status mr_status_ = (expression); !mr_status_.is_ok()) return mr_status_; \
   } while (0)
 #define MR_CONCAT_INNER(a, b) a##b
 #define MR_CONCAT(a, b) MR_CONCAT_INNER(a, b)
 // MR_ASSIGN(auto x, f()): declares x from a Result, or returns its Status.
-#define MR_ASSIGN_INNER(temporary, declaration, expression)              \
-  auto temporary = (expression);                                         \
-  if (!temporary.is_ok()) return temporary.status();                     \
+#define MR_ASSIGN_INNER(temporary, declaration, expression) \
+  auto temporary = (expression);                            \
+  if (!temporary.is_ok()) return temporary.status();        \
   declaration = std::move(temporary).value()
 #define MR_ASSIGN(declaration, expression) MR_ASSIGN_INNER(MR_CONCAT(mr_result_, __LINE__), declaration, expression)
 

@@ -10,17 +10,17 @@
 namespace millrace {
 
 enum class TypeKind : uint8_t {
-  kNull,       // the literal null only
+  kNull,  // the literal null only
   kBool,
-  kInt,        // int64
+  kInt,  // int64
   kDouble,
-  kString,     // UTF-8
+  kString,  // UTF-8
   kBytes,
   kTimestamp,  // microseconds since the epoch (int64)
   kDuration,   // microseconds (int64)
   kList,
   kStruct,
-  kMap,        // string -> T; only record.headers (T = bytes)
+  kMap,  // string -> T; only record.headers (T = bytes)
 };
 
 // How a timestamp stands in a JSON document: what `timestamp_ms`, `_us`, `_s` and `_rfc3339` declare. Decoders only;

@@ -4,7 +4,8 @@
 // side, int and double compare but do not mix in arithmetic), with SQL-like null: `==`, `!=` and has() accept null, any
 // other operation on it is an evaluation error of that row. docs/expressions.md is the user's page.
 //
-// Compiling: any thread, no shared state. An Expression is immutable; an Evaluator (its scratch memory) belongs to one thread.
+// Compiling: any thread, no shared state. An Expression is immutable; an Evaluator (its scratch memory) belongs to one
+// thread.
 #pragma once
 
 #include <functional>
@@ -26,21 +27,21 @@ using AstPtr = std::shared_ptr<const Ast>;
 struct Ast {
   enum class Kind { kLiteral, kName, kField, kIndex, kCall, kList, kMap, kTernary };
   Kind kind = Kind::kLiteral;
-  size_t offset = 0;          // byte in the text where this node starts (operators: the operator itself)
-  std::string name;           // kName; kField: the field; kCall: function, or an operator such as "_+_"
-  bool member = false;        // kCall: written receiver.f(args); the receiver is args[0]
+  size_t offset = 0;    // byte in the text where this node starts (operators: the operator itself)
+  std::string name;     // kName; kField: the field; kCall: function, or an operator such as "_+_"
+  bool member = false;  // kCall: written receiver.f(args); the receiver is args[0]
   std::vector<AstPtr> args;
   // kLiteral
   Type type;
   int64_t int_value = 0;
   double double_value = 0;
   bool bool_value = false;
-  std::string string_value;   // also bytes
+  std::string string_value;  // also bytes
 };
 
 struct ExpressionError {
-  LintCode code;       // kExpressionSyntax, kExpressionType or kUnknownField
-  size_t offset;       // byte in the text
+  LintCode code;  // kExpressionSyntax, kExpressionType or kUnknownField
+  size_t offset;  // byte in the text
   std::string message;
   std::string hint;
 };
@@ -52,9 +53,9 @@ AstPtr parse_expression(std::string_view text, ExpressionError* error);
 class Expression;
 using ExpressionPtr = std::shared_ptr<const Expression>;
 
-// What names mean. Columns are found by name; `record` is a pseudo-struct whose fields are columns called "record.key" etc.
-// of the schema (sources add those that the plan reads). A hook turns calls of functions that the language does not know
-// (aggregate calls, key(), random()) into columns of the same batch.
+// What names mean. Columns are found by name; `record` is a pseudo-struct whose fields are columns called "record.key"
+// etc. of the schema (sources add those that the plan reads). A hook turns calls of functions that the language does
+// not know (aggregate calls, key(), random()) into columns of the same batch.
 struct Scope {
   const Schema* schema = nullptr;
   // Called for a call of an unknown function before its arguments are checked. Returns the column (index, type) that
@@ -68,12 +69,13 @@ struct Scope {
 
 // Types an AST against a scope. nullptr on failure, errors filled (all that were found).
 ExpressionPtr compile_expression(const AstPtr& ast, const Scope& scope, std::vector<ExpressionError>* errors);
-// Parse and compile the text of a scalar; errors go to diagnostics at file:line:column inside the scalar. If `wanted` is
-// given, an expression of another type is an error there. Recognises scalars that YAML has split ("quote this").
+// Parse and compile the text of a scalar; errors go to diagnostics at file:line:column inside the scalar. If `wanted`
+// is given, an expression of another type is an error there. Recognises scalars that YAML has split ("quote this").
 ExpressionPtr compile_node(const ConfigNode& node, const Scope& scope, Diagnostics& diagnostics,
                            std::optional<Type> wanted = std::nullopt);
 // Reports what compile_expression found at the right place of the scalar.
-void report_expression_errors(const ConfigNode& node, const std::vector<ExpressionError>& errors, Diagnostics& diagnostics);
+void report_expression_errors(const ConfigNode& node, const std::vector<ExpressionError>& errors,
+                              Diagnostics& diagnostics);
 
 class Expression {
  public:
@@ -100,8 +102,9 @@ struct RowErrors {
 class Evaluator {
  public:
   virtual ~Evaluator() = default;
-  // A column with batch.rows rows; only live rows are computed, the rest is undefined. Precondition: batch.columns holds
-  // the columns that the expression reads. Failed rows are appended to errors and null in the result. Memory: `arena`.
+  // A column with batch.rows rows; only live rows are computed, the rest is undefined. Precondition: batch.columns
+  // holds the columns that the expression reads. Failed rows are appended to errors and null in the result. Memory:
+  // `arena`.
   virtual ColumnPtr evaluate(const Batch& batch, const ArenaPtr& arena, RowErrors& errors) = 0;
 };
 std::unique_ptr<Evaluator> make_evaluator(ExpressionPtr expression);

@@ -17,9 +17,9 @@ inline constexpr size_t kMaxJsonDepth = 128;
 inline constexpr size_t kPayloadPadding = 64;
 
 struct DecodeRequest {
-  Schema schema;                  // declared fields
-  std::vector<bool> wanted;       // per field: does the plan read it? others stay nullptr
-  bool want_canonical = false;    // fill `canonical` (pass-through)
+  Schema schema;                // declared fields
+  std::vector<bool> wanted;     // per field: does the plan read it? others stay nullptr
+  bool want_canonical = false;  // fill `canonical` (pass-through)
 };
 
 struct DecodeError {
@@ -30,10 +30,10 @@ struct DecodeError {
 class Decoder {
  public:
   virtual ~Decoder() = default;
-  // Decodes payloads[0..rows) into one column per field (nullptr if not wanted), in `arena`. Strings may point into the payloads,
-  // which must outlive the columns. Each payload is followed by kPayloadPadding readable bytes (any content). A payload with data()==nullptr
-  // (tombstone) is an error row. Rows that fail are null in all columns and listed, ascending, in errors. canonical: rows entries
-  // if requested, else nullptr.
+  // Decodes payloads[0..rows) into one column per field (nullptr if not wanted), in `arena`. Strings may point into the
+  // payloads, which must outlive the columns. Each payload is followed by kPayloadPadding readable bytes (any content).
+  // A payload with data()==nullptr (tombstone) is an error row. Rows that fail are null in all columns and listed,
+  // ascending, in errors. canonical: rows entries if requested, else nullptr.
   virtual std::vector<ColumnPtr> decode(const std::string_view* payloads, uint32_t rows, const ArenaPtr& arena,
                                         uint8_t* canonical, std::vector<DecodeError>& errors) = 0;
 };
@@ -45,26 +45,30 @@ class ValueEncoder {
   virtual void encode(const Column& column, uint32_t row, std::string& out) = 0;
 };
 
-// Decoder for format `name` (json, string, bytes, int64, double). The formats other than json have one field `value`. nullptr and a
-// diagnostic at `at` when the name or the schema does not fit.
+// Decoder for format `name` (json, string, bytes, int64, double). The formats other than json have one field `value`.
+// nullptr and a diagnostic at `at` when the name or the schema does not fit.
 std::unique_ptr<Decoder> make_decoder(const std::string& name, DecodeRequest request, const Location& at,
                                       Diagnostics& diagnostics);
-// The schema that a format implies when none is written (string, bytes, int64, double: one field `value`); empty for json.
+// The schema that a format implies when none is written (string, bytes, int64, double: one field `value`); empty for
+// json.
 Schema implied_schema(const std::string& format);
 bool is_known_format(const std::string& name);
 std::vector<std::string> known_formats();
 
-// Encoder of single values in format `name` for a column of `type`; nullptr with a message in *error if the type does not fit. json
-// takes any type (timestamps as epoch milliseconds, bytes as base64, null as null); int64 takes int and timestamp; double takes double;
-// string takes string, int, double, bool, timestamp (RFC 3339 is string()'s job: here epoch milliseconds); bytes takes bytes and string.
+// Encoder of single values in format `name` for a column of `type`; nullptr with a message in *error if the type does
+// not fit. json takes any type (timestamps as epoch milliseconds, bytes as base64, null as null); int64 takes int and
+// timestamp; double takes double; string takes string, int, double, bool, timestamp (RFC 3339 is string()'s job: here
+// epoch milliseconds); bytes takes bytes and string.
 std::unique_ptr<ValueEncoder> make_value_encoder(const std::string& name, const Type& type, std::string* error);
 
 // Whole rows as a JSON object with all columns in declared order; the workhorse of sinks.
 class JsonRowEncoder {
  public:
   explicit JsonRowEncoder(const Schema& schema);
-  // Appends the row of `columns` (by index of the schema). keep: if given, only these columns have values, the rest are null (deletes).
-  void encode(const std::vector<ColumnPtr>& columns, uint32_t row, std::string& out, const std::vector<bool>* keep = nullptr);
+  // Appends the row of `columns` (by index of the schema). keep: if given, only these columns have values, the rest are
+  // null (deletes).
+  void encode(const std::vector<ColumnPtr>& columns, uint32_t row, std::string& out,
+              const std::vector<bool>* keep = nullptr);
 
  private:
   Schema schema_;
@@ -73,7 +77,8 @@ class JsonRowEncoder {
 
 // Appends `text` as a JSON string with quotes; invalid UTF-8 becomes U+FFFD.
 void append_json_string(std::string_view text, std::string& out);
-void append_json_double(double value, std::string& out);  // shortest that reads back; integral values as 1.0; NaN and infinities as null
+void append_json_double(
+    double value, std::string& out);  // shortest that reads back; integral values as 1.0; NaN and infinities as null
 void append_json_value(const Column& column, uint32_t row, std::string& out);
 
 // Reads a schema mapping ({order_id: string, tags: [string], at: timestamp_ms, nested: {a: int}}).

@@ -1,0 +1,69 @@
+// OperatorPlan: one operator of a checked pipeline. Made once at lint from its YAML, then asked by the planner
+// (schemas, edges, projection) and by the runtime (instances per lane). Immutable after plan(); any thread.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/config_node.h"
+#include "expr/expression.h"
+#include "operators/operator.h"
+
+namespace millrace {
+
+enum class EdgeType { kAppend, kUpsert, kRetract };
+
+// An edge: its columns, what its rows mean, and for upsert and retract edges which columns identify a row.
+struct Edge {
+  Schema schema;
+  EdgeType type = EdgeType::kAppend;
+  std::vector<int> key_columns;  // upsert, retract: indexes in schema; empty if the key is not among the columns
+};
+
+// How rows find their shard: the exchange in front of a keyed operator evaluates these.
+struct KeySpec {
+  std::vector<ExpressionPtr> parts;  // one per key_by entry, over the input's schema
+};
+
+class OperatorPlan {
+ public:
+  virtual ~OperatorPlan() = default;
+  // Types the operator against its inputs (all have the same schema; the planner has checked). Reports to diagnostics;
+  // false if it cannot continue.
+  virtual bool plan(const std::vector<Edge>& inputs, Diagnostics& diagnostics) = 0;
+  virtual const Edge& output() const = 0;
+  // Columns of the input that are needed when `needed` of the output are read (projection pushdown).
+  virtual std::vector<bool> needed_inputs(const std::vector<bool>& needed_outputs) const = 0;
+  // Keyed operators: the key; nullptr: stateless.
+  virtual const KeySpec* key() const { return nullptr; }
+  // A filter behind an upsert edge needs old versions; the planner asks the keyed operator in front of it to announce
+  // them. False: cannot.
+  virtual bool enable_retractions() { return false; }
+  // What identifies the layout of its state: kind, key types, aggregates. A change resets or refuses the state
+  // (progress record).
+  virtual std::string state_descriptor() const { return ""; }
+  // Rows are the input's own (only the selection changes): the payload may be passed through.
+  virtual bool preserves_rows() const { return false; }
+  // Words for `plan`: "filter status == \"paid\"".
+  virtual std::string describe() const = 0;
+  virtual std::unique_ptr<Operator> make() const = 0;
+};
+
+// Reads the YAML of one operator: `body` is the value of its kind (`filter:`, `aggregate:` …). nullptr after an error.
+using OperatorFactory = std::function<std::unique_ptr<OperatorPlan>(const ConfigNode& body, Diagnostics& diagnostics)>;
+
+class OperatorRegistry {
+ public:
+  void add(const std::string& kind, OperatorFactory factory);  // a double name is a bug
+  const OperatorFactory* find(const std::string& kind) const;
+  std::vector<std::string> kinds() const;
+
+ private:
+  std::map<std::string, OperatorFactory> factories_;
+};
+
+}  // namespace millrace

@@ -1,0 +1,66 @@
+// SourcePlan: one source of a checked pipeline, made at lint from its YAML. Immutable after plan(); any thread.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/config_node.h"
+#include "base/log.h"
+#include "base/type.h"
+#include "kafka/kafka_config.h"
+#include "sources/source.h"
+
+namespace millrace {
+
+// What a Kafka source tells the recovery modes; they commit its offsets.
+struct KafkaSourceSettings {
+  std::vector<std::string> topics;
+  std::string group;
+};
+
+struct SourceContext {
+  std::string pipeline;
+  std::string source;  // name in the pipeline
+  const Clock* clock = nullptr;
+  Logger log;
+  KafkaConfig kafka;
+  bool keyed_state = false;  // a changed partition count is an error then
+};
+
+// What a plan may ask at lint.
+struct SourcePlanContext {
+  std::string pipeline;
+  std::string source;
+  std::string format;  // json | string | … ; file sources cut lines for all of them
+  Schema schema;       // declared columns (or those implied by the format)
+};
+
+class SourcePlan {
+ public:
+  virtual ~SourcePlan() = default;
+  virtual bool plan(const SourcePlanContext& context, Diagnostics& diagnostics) = 0;
+  virtual const KafkaSourceSettings* kafka() const { return nullptr; }
+  // The source fills SourcePoll::columns itself (generator): there is no payload, format or on_error.
+  virtual bool makes_columns() const { return false; }
+  virtual bool bounded() const = 0;
+  virtual std::string describe() const = 0;
+  virtual std::unique_ptr<Source> make(const SourceContext& context) const = 0;
+};
+
+using SourceFactory = std::function<std::unique_ptr<SourcePlan>(const ConfigNode& body, Diagnostics& diagnostics)>;
+
+class SourceRegistry {
+ public:
+  void add(const std::string& kind, SourceFactory factory);  // a double name is a bug
+  const SourceFactory* find(const std::string& kind) const;
+  std::vector<std::string> kinds() const;
+
+ private:
+  std::map<std::string, SourceFactory> factories_;
+};
+
+}  // namespace millrace

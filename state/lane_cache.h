@@ -1,0 +1,82 @@
+// LaneCache: the decoded accumulators of one keyed operator on one lane, bounded in bytes. An open-addressing hash
+// table (XXH3 of the key) over slab entries of header + accumulator + key; clean entries survive epochs and leave by
+// CLOCK; misses of a batch are read with one MultiGet; dirty entries are encoded once, when the epoch's delta is cut.
+// Belongs to its lane.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "state/delta.h"
+#include "state/state_layers.h"
+
+namespace millrace {
+
+// How the accumulators of an operator live in memory and on disk. `state` is size() bytes, aligned to 8. Memory behind
+// it (strings, lists) is reported by extra_bytes so that the bound holds.
+class AccumulatorCodec {
+ public:
+  virtual ~AccumulatorCodec() = default;
+  virtual size_t size() const = 0;
+  virtual void create(void* state) const = 0;  // the empty accumulator
+  virtual void destroy(void* state) const = 0;
+  virtual bool trivially_destructible() const = 0;
+  virtual void encode(const void* state, std::string& out) const = 0;  // first byte: codec version
+  virtual Status decode(std::string_view bytes,
+                        void* state) const = 0;  // state was created; kStateCorrupt if malformed
+  virtual size_t extra_bytes(const void* state) const {
+    (void)state;
+    return 0;
+  }
+};
+
+class LaneCache {
+ public:
+  // max_bytes: this cache's share. lane and codec must outlive it.
+  LaneCache(LaneState& lane, uint16_t operator_id, const AccumulatorCodec& codec, size_t max_bytes);
+  ~LaneCache();
+  LaneCache(const LaneCache&) = delete;
+
+  // states[i] = accumulator of keys[i] (created empty if new), marked dirty, for i < n. Pointers are valid until the
+  // next call of any method. first_touch, if given: first_touch[i] = 1 when this is the first touch of the entry since
+  // the last cut (per entry once).
+  Status lookup(const std::string_view* keys, const uint16_t* shards, size_t n, void** states,
+                uint8_t* first_touch = nullptr);
+  // Visits dirty entries in the order in which they became dirty, from `cursor` on, at most `limit`; returns the new
+  // cursor. The operator emits its updates from this. cursor 0 starts; the end is reached when the result equals
+  // dirty_count().
+  struct EntryView {
+    std::string_view key;  // user key
+    uint16_t shard;
+    void* state;
+    bool existed;  // in the state before this epoch
+  };
+  size_t visit_dirty(size_t cursor, size_t limit, const std::function<void(const EntryView&)>& visit);
+  size_t dirty_count() const;
+  size_t dirty_bytes() const;
+  // Adds every dirty entry to the delta and makes it clean. Entries marked by mark_removed become tombstones and leave
+  // the cache.
+  void cut(DeltaBuilder& delta);
+  void mark_removed(void* state);
+  // Evicts clean entries until the bound holds (also called by lookup). Dirty entries stay: the coordinator cuts before
+  // they fill the cache.
+  void trim();
+  size_t bytes() const;
+  size_t entries() const;
+  struct Counters {
+    uint64_t hits = 0, misses = 0, store_reads = 0, evictions = 0;
+  };
+  const Counters& counters() const;
+
+ private:
+  struct Table;
+  std::unique_ptr<Table> table_;
+};
+
+}  // namespace millrace

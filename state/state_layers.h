@@ -1,0 +1,88 @@
+// StateLayers: what a lane reads behind its cache, newest first: deltas of undecided epochs, deltas of decided epochs
+// (merged in the background, bounded in bytes and age), the StateStore. The decided deltas *are* the memtable: written
+// as one sorted SST that contains the progress record (docs/ARCHITECTURE.md, "State").
+//
+// Threads: a LaneState belongs to its lane; add_undecided and multi_get run there. decide(), flush() and close() belong
+// to the coordinator. A background thread merges and ingests.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "base/status.h"
+#include "state/delta.h"
+#include "state/state_store.h"
+
+namespace millrace {
+
+class StateLayers;
+
+class LaneState {
+ public:
+  // Found values of a batch of keys; owns or pins what the views point into.
+  struct Found {
+    std::vector<std::string_view> values;  // data() == nullptr: no such key
+    std::vector<std::shared_ptr<const void>> owners;
+  };
+  // Looks n full keys up through the layers; one MultiGet for those that no delta holds. Any order, duplicates allowed.
+  Status multi_get(const std::vector<std::string_view>& full_keys, Found* found);
+  // Entries of one operator and shard in key order, newest version of each, without tombstones, until visit returns
+  // false.
+  Status scan(uint16_t shard, uint16_t operator_id, std::string_view begin_user_key, std::string_view end_user_key,
+              const std::function<bool(std::string_view user_key, std::string_view value)>& visit);
+  // The delta of an epoch that the lane has passed; readable at once. Epochs ascend.
+  void add_undecided(DeltaPtr delta);
+
+ private:
+  friend class StateLayers;
+  explicit LaneState(StateLayers& layers) : layers_(layers) {}
+  using Runs = std::vector<DeltaPtr>;  // oldest first
+  std::shared_ptr<const Runs> runs() const;
+  StateLayers& layers_;
+  mutable std::mutex mutex_;  // guards the pointer only
+  std::shared_ptr<const Runs> runs_ = std::make_shared<const Runs>();
+};
+
+class StateLayers {
+ public:
+  struct Options {
+    size_t memtable_bytes = 32u << 20;  // decided deltas beyond this are written at once
+    int64_t max_age_ms = 2000;          // … and at the latest when the oldest is this old
+    bool background = true;             // false: decide() writes in the caller's thread when due (deterministic tests)
+    std::function<int64_t()> now_ms;    // monotonic
+  };
+  StateLayers(StateStore& store, size_t lanes, Options options);
+  ~StateLayers();  // stops the background thread; does not flush
+  StateLayers(const StateLayers&) = delete;
+
+  LaneState& lane(size_t index) { return *lanes_[index]; }
+  StateStore& store() { return store_; }
+  // Every delta of epochs <= epoch is decided; `progress` is the record of that epoch. Returns the first background
+  // error, if any.
+  Status decide(uint64_t epoch, std::string progress);
+  // Writes what is decided to the store and waits. Called before a clean close, so that a restart replays nothing.
+  Status flush();
+  // Called after each ingest with the epoch that the store now holds (mode local drops its log). Background thread.
+  void on_ingested(std::function<void(uint64_t epoch)> callback);
+  // Bytes of deltas not in the store yet; the coordinator delays barriers above 4 x memtable_bytes.
+  size_t pending_bytes() const;
+
+ private:
+  friend class LaneState;
+  struct Work;
+  StateStore& store_;
+  Options options_;
+  std::vector<std::unique_ptr<LaneState>> lanes_;
+  std::unique_ptr<Work> work_;
+};
+
+}  // namespace millrace
