@@ -1,5 +1,6 @@
 // Diagnostics: what lint says. Every configuration error is collected, none is thrown on the way; the one place that
-// renders them is cmd/. Not thread-safe: one Diagnostics per load.
+// renders them is cmd/. Not thread-safe: one Diagnostics per load. An exact repetition is dropped; 1,000 are kept, the
+// rest is only counted. Rendering sorts by file (in the order of add_file), line and column.
 #pragma once
 
 #include <string>
@@ -8,7 +9,7 @@
 
 namespace millrace {
 
-// 1-based position in a file; line 0: the file as a whole.
+// 1-based position in a file; columns count characters (code points), a tab is one. Line 0: the file as a whole.
 struct Location {
   std::string file;
   int line = 0;
@@ -52,14 +53,15 @@ struct Diagnostic {
   Location at;
   std::string message;      // lower case, no period
   std::string hint;         // may be empty: did you mean "amount"?
-  std::string source_line;  // the line of the file, without its newline; empty if unknown
+  std::string source_line;  // the line of the file (its first 4 KiB), without its newline; empty if unknown
 };
 
 class Diagnostics {
  public:
   void error(LintCode code, const Location& at, std::string message, std::string hint = "");
   void warning(LintCode code, const Location& at, std::string message, std::string hint = "");
-  // Gives the text that positions refer to, so that diagnostics carry their line. Call once per file, before errors.
+  // Gives the text that positions refer to, so that diagnostics carry their line. Call before errors; ConfigNode::parse
+  // does. The same file again replaces the text.
   void add_file(const std::string& file, std::string text);
   bool has_errors() const { return errors_ > 0; }
   size_t error_count() const { return errors_; }
@@ -73,9 +75,17 @@ class Diagnostics {
 
  private:
   void add(Severity severity, LintCode code, const Location& at, std::string message, std::string hint);
+  struct SourceFile {
+    std::string name;
+    std::string text;
+    std::vector<size_t> line_starts;
+  };
+  std::string_view source_line(const Location& at) const;
+  std::vector<const Diagnostic*> in_file_order() const;
   std::vector<Diagnostic> all_;
-  std::vector<std::pair<std::string, std::vector<std::string>>> files_;
+  std::vector<SourceFile> files_;
   size_t errors_ = 0;
+  size_t not_kept_ = 0;
 };
 
 // The candidate nearest to `name` by edit distance, or "" when none is near enough to be meant.
