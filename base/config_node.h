@@ -1,6 +1,9 @@
 // ConfigNode: a parsed YAML document with the position of everything in it; MapReader: strict, typed access that
 // collects every error. The only user of yaml-cpp is config_node.cc.
 //
+// Tags, merge keys and keys that are not scalars are refused, anchors are ignored. An unquoted scalar of variables that
+// come out empty is null. Values whose type is wrong are shown in messages, variables substituted.
+//
 // Parsing: YAML first, then ${VAR}, ${VAR:-default}, ${VAR:?message} and $$ are substituted inside scalars (never in
 // keys); a lone $ stays. Aliases are refused where they stand, so are documents deeper than 64, larger than 1 MiB or of
 // more than 100,000 nodes, and duplicate keys (at the second). Top-level `x-*` keys are dropped. Values; not
@@ -58,7 +61,7 @@ class ConfigNode {
   const std::string& key_at(size_t index) const;
   // kMapping: the value of `key`; nullopt if absent.
   std::optional<ConfigNode> find(std::string_view key) const;
-  // "operators[1].aggregate.fields", for messages.
+  // "operators[1].aggregate.fields", for messages; "" at the top.
   const std::string& path() const;
 
   struct Data;
@@ -66,6 +69,7 @@ class ConfigNode {
  private:
   explicit ConfigNode(std::shared_ptr<const Data> data) : data_(std::move(data)) {}
   friend class ConfigTreeBuilder;
+  friend bool report_split_expression(const ConfigNode& collection, size_t index, Diagnostics& diagnostics);
   std::shared_ptr<const Data> data_;
 };
 
@@ -86,8 +90,15 @@ std::optional<std::vector<std::string>> as_string_list(const ConfigNode& node, D
 std::optional<int64_t> parse_duration_ms(std::string_view text);
 std::optional<int64_t> parse_size_bytes(std::string_view text);
 
+// An unquoted expression that YAML has split, as in `fields: {paid: sum(amount, status == "paid")}` or
+// `key_by: [f(a, b)]`, or cut at ` #`: if the plain scalar at `index` of a mapping or sequence has unbalanced brackets or
+// quotes and the file goes on behind it, reports kExpressionUnquoted at its start with the whole in quotes as hint, and
+// returns true. For whoever is about to report that scalar as a broken expression, and for MapReader::finish().
+bool report_split_expression(const ConfigNode& collection, size_t index, Diagnostics& diagnostics);
+
 // Reads a mapping key by key; finish() reports every key that nobody asked for, with the nearest that somebody did. A
-// node that is not a mapping is reported by the constructor and then reads as empty; null reads as an empty mapping.
+// node that is not a mapping is reported by the constructor and then reads as empty; null reads as an empty mapping. The
+// *_or functions and choice() return the fallback for an absent key, for `key:` without a value, and after an error.
 //
 //   MapReader map(node, diagnostics);
 //   config.topic = map.required_string("topic");

@@ -29,18 +29,25 @@ size_t utf8_length(std::string_view text, size_t at) {
 // A small lexer that knows just enough YAML to find flow collections.
 class FlowScanner {
  public:
-  FlowScanner(const ConfigSource& source, Diagnostics& diagnostics)
-      : source_(source), text_(source.text()), diagnostics_(diagnostics) {}
+  explicit FlowScanner(const ConfigSource& source) : source_(source), text_(source.text()) {}
 
   bool run() {
     while (at_ < text_.size() && ok_) {
-      if (depth_ > 0) {
+      if (!brackets_.empty()) {
         flow_token();
       } else {
         block_token();
       }
     }
     return ok_;
+  }
+
+  // After run() said false: what to report, and where.
+  const std::string& message() const { return message_; }
+  size_t offset() const { return at_; }
+  size_t unclosed() const {
+    if (unclosed_quote_ != std::string::npos) return unclosed_quote_;
+    return brackets_.empty() ? std::string::npos : brackets_.back();
   }
 
  private:
@@ -62,6 +69,7 @@ class FlowScanner {
 
   void skip_quoted() {
     char quote = peek();
+    size_t begin = at_;
     for (at_++; at_ < text_.size(); at_++) {
       if (peek() == '\n') line_start_ = at_ + 1;
       if (quote == '"' && peek() == '\\') {
@@ -71,6 +79,8 @@ class FlowScanner {
         return;
       }
     }
+    at_ = text_.size();
+    unclosed_quote_ = begin;
   }
 
   // Skips the lines of a block scalar: blank ones and those indented deeper than the collection that holds it.
@@ -134,16 +144,17 @@ class FlowScanner {
     } else if (c == '[' || c == '{') {
       open();
     } else if (c == ']' || c == '}') {
-      depth_--;
+      brackets_.pop_back();
       at_++;
       at_start_ = false;
     } else if (c == ',' || c == '?' || c == ':') {
       separators_++;
-      at_++;
       check_count();
+      if (ok_) at_++;
     } else {
       nodes_++;
       check_count();
+      if (!ok_) return;
       if (c == '"' || c == '\'') {
         skip_quoted();
       } else {
@@ -164,25 +175,25 @@ class FlowScanner {
   void open() {
     nodes_++;
     check_count();
-    if (++depth_ > kMaxConfigDepth) {
-      report(fmt::format("nested deeper than {} levels", kMaxConfigDepth));
-    }
-    at_++;
+    if (brackets_.size() >= kMaxConfigDepth) report(fmt::format("nested deeper than {} levels", kMaxConfigDepth));
+    brackets_.push_back(at_);
+    if (ok_) at_++;
   }
   void check_count() {
     if (std::max(nodes_, separators_) > kMaxConfigNodes) report(fmt::format("more than {} nodes", kMaxConfigNodes));
   }
   void report(const std::string& message) {
-    if (ok_) diagnostics_.error(LintCode::kLimit, source_.locate(std::min(at_, text_.size())), message);
+    if (ok_) message_ = message;
     ok_ = false;
   }
 
   const ConfigSource& source_;
   const std::string& text_;
-  Diagnostics& diagnostics_;
+  std::string message_;
   size_t at_ = 0;
+  size_t unclosed_quote_ = std::string::npos;
   size_t line_start_ = 0;
-  size_t depth_ = 0;
+  std::vector<size_t> brackets_;  // where the open ones stand
   size_t nodes_ = 0;
   size_t separators_ = 0;
   int parent_column_ = -1;     // of the block collection that the next value belongs to
@@ -232,7 +243,7 @@ Location PositionCursor::locate(size_t offset) {
     column_ = 1;
   }
   for (; offset_ < offset; offset_++) {
-    if (!is_continuation(source_.at(offset_ + 1)) || offset_ + 1 == source_.text().size()) column_++;
+    if (!is_continuation(source_.at(offset_))) column_++;
   }
   return {source_.file(), static_cast<int>(line_) + 1, column_};
 }
@@ -247,9 +258,9 @@ bool check_characters(const ConfigSource& source, Diagnostics& diagnostics) {
                         "save the file as UTF-8");
       return false;
     }
-    if ((byte < 0x20 && byte != '\t' && byte != '\n' && byte != '\r') || byte == 0x7f) {
-      diagnostics.error(LintCode::kYamlSyntax, source.locate(i), fmt::format("control character 0x{:02x}", byte),
-                        byte == 0 ? "save the file as UTF-8" : "");
+    if ((byte < 0x20 && byte != '\t' && byte != '\n') || byte == 0x7f) {
+      std::string hint = byte == 0 ? "save the file as UTF-8" : byte == '\r' ? "end lines with LF or CRLF" : "";
+      diagnostics.error(LintCode::kYamlSyntax, source.locate(i), fmt::format("control character 0x{:02x}", byte), hint);
       return false;
     }
     i += length;
@@ -258,7 +269,15 @@ bool check_characters(const ConfigSource& source, Diagnostics& diagnostics) {
 }
 
 bool check_flow_limits(const ConfigSource& source, Diagnostics& diagnostics) {
-  return FlowScanner(source, diagnostics).run();
+  FlowScanner scanner(source);
+  if (scanner.run()) return true;
+  diagnostics.error(LintCode::kLimit, source.locate(scanner.offset()), scanner.message());
+  return false;
+}
+
+size_t find_unclosed(const ConfigSource& source) {
+  FlowScanner scanner(source);
+  return scanner.run() ? scanner.unclosed() : std::string::npos;
 }
 
 }  // namespace millrace

@@ -55,9 +55,13 @@ class PositionCursor {
 // Reports the first byte that is no UTF-8 or is a control character. True if there is none.
 bool check_characters(const ConfigSource& source, Diagnostics& diagnostics);
 
-// Reports flow collections ([…], {…}) nested deeper or holding more than the limits: the YAML scanner reads a whole flow
-// collection ahead before it hands out anything. Approximate in block context, where it may see too little; the limits
-// are checked again on the nodes. True if there is nothing to report.
+// Reports flow collections ([…], {…}) nested deeper or holding more than the limits: the YAML scanner reads a whole
+// flow collection ahead before it hands out anything. Approximate in block context, where it may see too little; the
+// limits are checked again on the nodes. True if there is nothing to report.
 bool check_flow_limits(const ConfigSource& source, Diagnostics& diagnostics);
+
+// Where the quote, or else the innermost bracket of a flow collection, stands that is never closed; npos if there is
+// none.
+size_t find_unclosed(const ConfigSource& source);
 
 }  // namespace millrace

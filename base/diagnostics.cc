@@ -9,10 +9,10 @@
 namespace millrace {
 namespace {
 
-constexpr size_t kMaxDiagnostics = 1000;     // the rest is counted only
+constexpr size_t kMaxDiagnostics = 1000;  // the rest is counted only
 constexpr size_t kMaxSourceLineBytes = 4096;
 constexpr int kMaxRenderedColumns = 160;
-constexpr size_t kMaxNameBytes = 100;        // longer names have no near candidate
+constexpr size_t kMaxNameBytes = 100;  // longer names have no near candidate
 
 bool is_continuation(char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; }
 
@@ -111,8 +111,8 @@ void Diagnostics::add(Severity severity, LintCode code, const Location& at, std:
   }
   if (severity == Severity::kError) errors_++;
   std::string_view line = source_line(at);
-  all_.push_back({severity, code, at, std::move(message), std::move(hint),
-                  std::string(line.substr(0, kMaxSourceLineBytes))});
+  all_.push_back(
+      {severity, code, at, std::move(message), std::move(hint), std::string(line.substr(0, kMaxSourceLineBytes))});
 }
 
 void Diagnostics::add_file(const std::string& file, std::string text) {

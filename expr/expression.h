@@ -48,6 +48,9 @@ struct ExpressionError {
 
 // Parses text of at most 64 KiB and depth 100. On failure returns nullptr and fills error.
 AstPtr parse_expression(std::string_view text, ExpressionError* error);
+// Canonical text: the same for expressions that differ in spacing, comments, quoting and superfluous parentheses only,
+// and parses to an expression of the same meaning.
+std::string to_text(const Ast& ast);
 
 // A typed, compiled expression.
 class Expression;
@@ -65,6 +68,10 @@ struct Scope {
   std::function<std::optional<std::pair<int, Type>>(const std::string& dotted_name)> name_hook;
   // Hints for unknown names (candidates besides the schema's columns).
   std::vector<std::string> more_names;
+  // Both set (generator source): random(lo, hi) is an int with lo <= value < hi, a pure function of the seed, the value
+  // of this int column in the row, the text of the expression and the ordinal of the call in it. Else it is unknown.
+  std::optional<uint64_t> random_seed;
+  int random_index_column = -1;
 };
 
 // Types an AST against a scope. nullptr on failure, errors filled (all that were found).

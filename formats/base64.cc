@@ -12,7 +12,8 @@ constexpr uint8_t kInvalid = 0xFF;
 constexpr std::array<uint8_t, 256> make_values() {
   std::array<uint8_t, 256> values{};
   for (uint8_t& value : values) value = kInvalid;
-  for (size_t i = 0; i < kAlphabet.size(); i++) values[static_cast<unsigned char>(kAlphabet[i])] = static_cast<uint8_t>(i);
+  for (size_t i = 0; i < kAlphabet.size(); i++)
+    values[static_cast<unsigned char>(kAlphabet[i])] = static_cast<uint8_t>(i);
   return values;
 }
 constexpr std::array<uint8_t, 256> kValues = make_values();

@@ -34,7 +34,14 @@ const char* scan_escape(const char* p, JsonScan& scan) {
   const char* start = p++;
   if (p >= scan.end) return scan.fail(start, "unterminated string");
   switch (*p) {
-    case '"': case '\\': case '/': case 'b': case 'f': case 'n': case 'r': case 't': return p + 1;
+    case '"':
+    case '\\':
+    case '/':
+    case 'b':
+    case 'f':
+    case 'n':
+    case 'r':
+    case 't': return p + 1;
     case 'u': break;
     default: return scan.fail(start, "invalid escape");
   }

@@ -1,5 +1,5 @@
-// The lexical level of JSON (RFC 8259), one pass over a payload: strings, numbers, and values that nobody wants but that
-// must be well-formed. The decoder (json_decoder.cc) drives it. Pure; any thread.
+// The lexical level of JSON (RFC 8259), one pass over a payload: strings, numbers, and values that nobody wants but
+// that must be well-formed. The decoder (json_decoder.cc) drives it. Pure; any thread.
 //
 // Functions take the position of the first byte of their token and return the position behind it, or nullptr after
 // noting what is wrong in the JsonScan. Precondition of all: kPayloadPadding readable bytes behind scan.end; their
@@ -72,7 +72,8 @@ const char* scan_string_slow(const char* p, JsonScan& scan);  // from the first 
 inline const char* scan_string(const char* p, JsonScan& scan, bool* escaped) {
   p = find_string_end(p, scan.end, &scan.non_ascii);
   *escaped = false;
-  if (p < scan.end && *p == '"') [[likely]] return p + 1;
+  if (p < scan.end && *p == '"') [[likely]]
+    return p + 1;
   *escaped = true;
   return scan_string_slow(p, scan);
 }
@@ -85,8 +86,8 @@ struct JsonNumber {
   uint64_t mantissa = 0;  // all digits, if exact
   int32_t exponent = 0;   // of ten, to apply to the mantissa; clamped to ± 100,000
   bool negative = false;
-  bool integral = true;   // neither fraction nor exponent is written
-  bool exact = true;      // at most 19 digits, so that mantissa holds them
+  bool integral = true;  // neither fraction nor exponent is written
+  bool exact = true;     // at most 19 digits, so that mantissa holds them
 
   // False: out of the range of int64. Precondition: integral.
   bool to_int(int64_t* value) const;

@@ -68,7 +68,7 @@ bool parse_rfc3339(std::string_view text, int64_t* epoch_us) {
   if (!parse_zone(text.substr(at), &offset_s)) return false;
   const int64_t seconds = days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset_s;
   *epoch_us = seconds * 1000000 + micros;
-  return true;
+  return *epoch_us >= kMinTimestampUs && *epoch_us <= kMaxTimestampUs;
 }
 
 }  // namespace millrace

@@ -24,6 +24,7 @@ struct TopicInfo {
 struct TopicSpec {
   std::string name;
   int32_t partitions = 1;
+  int replication = -1;                         // -1: the broker's default
   std::map<std::string, std::string> settings;  // cleanup.policy …
 };
 

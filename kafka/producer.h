@@ -29,6 +29,12 @@ enum class Produced { kQueued, kQueueFull, kTooLarge, kFailed };
 // What became of a transaction. Unknown is neither success nor failure (DESIGN 4, rule 3).
 enum class CommitOutcome { kCommitted, kUnknown };
 
+// What a transaction commits for one consumer group.
+struct GroupOffsets {
+  std::vector<PartitionOffset> offsets;
+  std::shared_ptr<const void> group_metadata;  // KafkaConsumer::group_metadata()
+};
+
 // A topic handle; owned by the producer, valid as long as it.
 struct KafkaTopic;
 
@@ -57,19 +63,18 @@ class KafkaProducer {
   virtual Status flush(int timeout_ms) = 0;
   // The first permanent error of any delivery or of the client (fenced: kFenced, retry never), ok while there is none.
   virtual Status error() const = 0;
-  // Offset of the last delivered record of a partition of `topic` since reset_delivered(), or -1. Lower bounds for
-  // changelog positions.
+  // Offset of the last delivered record of each partition of `topic` since the producer was made, or -1. Lower bounds
+  // for changelog positions: complete when flush or commit_transaction returns. Any thread, without poll.
   virtual std::vector<int64_t> last_delivered(KafkaTopic* topic) const = 0;
 
   // Transactions. init blocks until the id is ours (fencing older owners), at most timeout_ms.
   virtual Status init_transactions(int timeout_ms) = 0;
   virtual Status begin_transaction() = 0;
-  // Flushes, adds the offsets, commits: called once per transaction. Returns kCommitted only for a clean answer with no
-  // transport error or request timeout seen since send-offsets; a Result error is a definite failure (fenced, aborted:
-  // nothing became visible). offsets may be empty (sources that are not on this cluster); group_metadata from
-  // KafkaConsumer.
-  virtual Result<CommitOutcome> commit_transaction(const std::vector<PartitionOffset>& offsets,
-                                                   const std::shared_ptr<const void>& group_metadata) = 0;
+  // Flushes, adds the offsets of every group (send-offsets once per entry), commits: called once per transaction.
+  // Returns kCommitted only for a clean answer with no transport error or request timeout seen since send-offsets; a
+  // Result error is a definite failure (fenced, aborted: nothing became visible). groups may be empty (sources that are
+  // not on this cluster).
+  virtual Result<CommitOutcome> commit_transaction(const std::vector<GroupOffsets>& groups) = 0;
   virtual void abort_transaction() = 0;  // best effort, bounded; the next incarnation's init settles it anyway
 };
 

@@ -37,6 +37,9 @@ struct OperatorContext {
   uint16_t operator_id = 0;    // stable number of this operator in the state's keys (progress record)
   size_t cache_bytes = 0;      // this lane's share of state.cache
   size_t lane = 0;
+  // at_least_once: updates leave with the batch that caused them (one row per key of the batch), and flush() has
+  // nothing left to emit.
+  bool emit_per_batch = false;
 };
 
 // Accounting, per instance since it was made: in = passed + absorbed + filtered + failed (the collector counts those) …
@@ -66,6 +69,8 @@ class Operator {
   virtual void cut(DeltaBuilder& delta) { (void)delta; }
   // True when dirty state fills so much of the cache that the epoch should end now.
   virtual bool wants_barrier() const { return false; }
+  // True when dirty state fills the whole cache: no more input before the next cut.
+  virtual bool is_full() const { return false; }
   const OperatorCounters& counters() const { return counters_; }
 
  protected:

@@ -97,7 +97,8 @@ class DecisionLog {
   // written now; UINT64_MAX: no limit. The callback given to on_open is invoked (any thread) whenever this grows.
   virtual uint64_t open_epoch() const { return UINT64_MAX; }
   virtual void on_open(std::function<void()> callback) { (void)callback; }
-  // True when a decision is due although nothing moved (re-commit at least once a minute).
+  // True when a decision is due although nothing moved (re-commit at least once a minute). now_ms:
+  // Clock::monotonic_us() / 1000.
   virtual bool wants_decision(int64_t now_ms) const {
     (void)now_ms;
     return false;

@@ -39,26 +39,30 @@ struct OperatorProgress {
   std::string changelog_topic;  // mode changelog; names the owner of the topic
 };
 
-// Lower bound of what the changelog holds beyond this record's state, per partition (mode changelog).
+// Lower bound of what the changelog holds beyond this record's state, per partition (mode changelog): every record
+// below `offset` is part of that state. Replaying a few of them again is harmless, since values are absolute.
 struct ChangelogPosition {
   std::string topic;
   int32_t partition = 0;
   int64_t offset = 0;
+  int64_t floor = 0;  // records below belong to a state that was reset on purpose: never read
 };
 
 struct ProgressRecord {
   uint64_t epoch = 0;
   std::string pipeline;
   std::string mode;
-  uint64_t generation =
-      0;  // incremented when state is reset on purpose; a local store of another generation is replayed in full
+  // Names one life of the state: the wall clock of the first start, plus one for every reset on purpose. A local store
+  // of another generation is replayed in full.
+  uint64_t generation = 0;
   uint32_t shards = 16;
   uint32_t key_codec = 1;
   int64_t decided_wall_ms = 0;  // age of a local store (delete.retention.ms)
   std::string manifest;         // snapshot mode
   std::vector<SourceProgress> sources;
   std::vector<SinkProgress> sinks;
-  std::vector<OperatorProgress> operators;
+  std::vector<OperatorProgress> operators;  // in plan order
+  uint16_t next_operator = 1;               // number of the next operator that the state does not know yet
   std::vector<ChangelogPosition> changelog;
   bool finished = false;  // all inputs ended and everything was decided
 

@@ -1,0 +1,18 @@
+// Numbers as text, independent of the locale. Pure functions; any thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace millrace::expr {
+
+// Decimal with an optional sign. nullopt: not an int, or out of range.
+std::optional<int64_t> parse_int(std::string_view text);
+// Decimal or scientific, NaN, Infinity, inf, with an optional sign. Too small is zero; nullopt: not a number, or too large.
+std::optional<double> parse_double(std::string_view text);
+// The shortest text that reads back as the same value: 1.5, 1e+21, NaN, Infinity; integral values have no point.
+std::string format_double(double value);
+
+}  // namespace millrace::expr

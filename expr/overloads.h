@@ -1,0 +1,50 @@
+// The functions and operators of the language whose types are fixed; those over lists, structs and maps of any type are
+// resolved by the checker. Internal to expr/.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "expr/program.h"
+
+namespace millrace::expr {
+
+struct Overload {
+  std::string_view name;
+  std::vector<TypeKind> args;
+  TypeKind result;
+  Kernel kernel;
+  bool member = false;  // receiver.f(…)
+  bool cheap = false;
+  bool lenient = false;
+};
+
+// All overloads; built once, immutable.
+const std::vector<Overload>& all_overloads();
+
+// One per file of kernels.
+void add_arithmetic(std::vector<Overload>& table);
+void add_comparisons(std::vector<Overload>& table);
+void add_text_functions(std::vector<Overload>& table);
+void add_conversions(std::vector<Overload>& table);
+void add_time_functions(std::vector<Overload>& table);
+
+// Kernels of any type.
+namespace kernels {
+void equal_any(Frame&, const Node&, const Vector*, const Live&, Vector&);         // [a, b]; number: 1 negates
+void is_null(Frame&, const Node&, const Vector*, const Live&, Vector&);           // [a]; number: 1 negates
+void in_list(Frame&, const Node&, const Vector*, const Live&, Vector&);           // [item, list]
+void in_set(Frame&, const Node&, const Vector*, const Live&, Vector&);            // [item]; set
+void in_map(Frame&, const Node&, const Vector*, const Live&, Vector&);            // [key, map]
+void list_size(Frame&, const Node&, const Vector*, const Live&, Vector&);         // [list or map]
+void list_item(Frame&, const Node&, const Vector*, const Live&, Vector&);         // [list, int]
+void list_concat(Frame&, const Node&, const Vector*, const Live&, Vector&);       // [list, list]
+void list_literal(Frame&, const Node&, const Vector*, const Live&, Vector&);      // items; type: the list's
+void struct_field(Frame&, const Node&, const Vector*, const Live&, Vector&);      // [struct]; number: field
+void has_struct_field(Frame&, const Node&, const Vector*, const Live&, Vector&);  // [struct]; number: field
+void map_item(Frame&, const Node&, const Vector*, const Live&, Vector&);          // [map, key]
+void has_map_key(Frame&, const Node&, const Vector*, const Live&, Vector&);       // [map, key]
+void random_int(Frame&, const Node&, const Vector*, const Live&, Vector&);        // [lo, hi, index]; number: mix
+}  // namespace kernels
+
+}  // namespace millrace::expr

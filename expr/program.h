@@ -1,0 +1,158 @@
+// What an expression is compiled to, and what kernels see of an evaluation. Internal to expr/.
+//
+// A Program is a flat list of nodes in evaluation order; each node names the kernel that computes it, a column at a time,
+// for the live rows. Values stand in arrays with one entry per physical row; constants have a single entry. Null and
+// error masks exist only where a null or an error does.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+#include "base/check.h"
+#include "expr/expression.h"
+
+namespace millrace::expr {
+
+// The rows that a kernel computes: rows[0..count), ascending, or all rows below count.
+struct Live {
+  const uint32_t* rows = nullptr;
+  uint32_t count = 0;
+
+  template <class F>
+  void each(F&& f) const {
+    if (rows) {
+      for (uint32_t i = 0; i < count; i++) f(rows[i]);
+    } else {
+      for (uint32_t i = 0; i < count; i++) f(i);
+    }
+  }
+};
+
+// The values of one node. Scalars: one of the arrays, by the node's type. Lists, structs and maps: rows of `column`,
+// through `index` if set. Entries of null and failed rows are undefined.
+struct Vector {
+  bool constant = false;               // one entry (row 0) stands for every row
+  const uint8_t* nulls = nullptr;
+  const char** errors = nullptr;       // message per failed row, nullptr for the others
+  const uint8_t* bools = nullptr;
+  const int64_t* ints = nullptr;
+  const double* doubles = nullptr;
+  const std::string_view* strings = nullptr;
+  ColumnPtr column;
+  const uint32_t* index = nullptr;
+
+  uint32_t at(uint32_t row) const { return constant ? 0 : row; }
+  bool is_null(uint32_t row) const { return nulls && nulls[at(row)] != 0; }
+  const char* error(uint32_t row) const { return errors ? errors[row] : nullptr; }
+  // Row of `column` that holds the value of `row`.
+  uint32_t cell(uint32_t row) const { return index ? index[at(row)] : at(row); }
+};
+
+inline const uint8_t* values_of(const Vector& v, const uint8_t*) { return v.bools; }
+inline const int64_t* values_of(const Vector& v, const int64_t*) { return v.ints; }
+inline const double* values_of(const Vector& v, const double*) { return v.doubles; }
+inline const std::string_view* values_of(const Vector& v, const std::string_view*) { return v.strings; }
+// The array of values of type T.
+template <class T>
+const T* values(const Vector& v) {
+  return values_of(v, static_cast<const T*>(nullptr));
+}
+inline void set_values(Vector& v, const uint8_t* values) { v.bools = values; }
+inline void set_values(Vector& v, const int64_t* values) { v.ints = values; }
+inline void set_values(Vector& v, const double* values) { v.doubles = values; }
+inline void set_values(Vector& v, const std::string_view* values) { v.strings = values; }
+
+// One evaluation of one program over one batch.
+struct Frame {
+  uint32_t rows = 0;
+  const ArenaPtr& result;      // lives as long as the result: the root's values, text, nested columns
+  Arena& scratch;              // lives until the evaluation ends
+  Arena* output_arena = nullptr;  // where the running kernel's values belong
+
+  template <class T>
+  T* output(Vector& out) {
+    T* array = output_arena->array<T>(rows);
+    set_values(out, array);
+    return array;
+  }
+  // Marks a row as failed; an earlier message stays. `message` must outlive the evaluation.
+  void fail(Vector& out, uint32_t row, const char* message);
+  // A copy of a message made for one row.
+  const char* keep(std::string_view message);
+};
+
+struct Node;
+// Computes `out` for the rows of `live`. args: one vector per argument.
+using Kernel = void (*)(Frame& frame, const Node& node, const Vector* args, const Live& live, Vector& out);
+
+// The items of a constant list, for `in`.
+struct ConstantSet {
+  std::unordered_set<std::string_view> strings;
+  std::unordered_set<int64_t> ints;
+  std::vector<std::string_view> few_strings;  // instead of `strings` while there are few
+};
+
+inline constexpr uint32_t kDear = 100;
+// Up to this cost, computing a row is cheaper than selecting around it.
+inline constexpr uint32_t kCheap = 6;
+
+struct Node {
+  enum class Form : uint8_t {
+    kConstant,
+    kColumn,
+    kStrict,   // a null argument is an error of the row; the kernel sees rows without nulls and errors
+    kLenient,  // the kernel sees rows without errors, nulls included
+    kAnd,
+    kOr,
+    kTernary,
+  };
+  Form form = Form::kConstant;
+  Type type;
+  Kernel kernel = nullptr;
+  std::vector<uint32_t> args;
+  uint32_t cost = 0;          // kernels that it takes, arguments included; kDear for each dear one
+  Vector constant;            // kConstant
+  int column = -1;            // kColumn
+  std::string null_message;   // kStrict, kAnd, kOr, kTernary
+  int64_t number = 0;         // of the kernel: field index, zone offset, ordinal hash
+  std::string text;           // of the kernel: field name, map key
+  std::shared_ptr<const ConstantSet> set;
+  std::vector<Type> arg_types;  // of kernels over any type
+};
+
+class Program : public Expression {
+ public:
+  const Type& type() const override { return nodes[root].type; }
+  const std::vector<int>& columns() const override { return column_indexes; }
+  int plain_column() const override { return nodes[root].form == Node::Form::kColumn ? nodes[root].column : -1; }
+
+  std::vector<Node> nodes;
+  uint32_t root = 0;
+  std::vector<int> column_indexes;
+  ArenaPtr memory = std::make_shared<Arena>(1024);  // of the constants
+};
+
+// A vector over the physical rows of a column.
+Vector view_of(const ColumnPtr& column);
+// The node's value, columns and constants excepted, with every argument already in `args`. For constant folding, with
+// a frame of one row and one-row arguments, and for the evaluator. Screens nulls and errors as the form demands.
+void apply(Frame& frame, const Node& node, const Vector* args, size_t count, const Live& live, Vector& out);
+
+// A cell of a column; nullptr: null.
+struct Cell {
+  const Column* column = nullptr;
+  uint32_t row = 0;
+};
+// A column of `type` whose row i is cells[i].
+ColumnPtr gather_column(const Type& type, const Cell* cells, uint32_t count, const ArenaPtr& arena);
+// CEL equality of two values, int and double by value, nulls equal to each other only. Recursion is bounded by the types.
+bool equal_cells(Cell a, Cell b);
+// A column over the values of a vector, for the functions above; valid as long as the vector.
+Column column_of(const Vector& vector, const Type& type, uint32_t rows);
+// The vector as a column of `rows` rows that may outlive the evaluation but for `owners`.
+ColumnPtr materialize(const Vector& vector, const Type& type, const Live& live, Frame& frame);
+
+}  // namespace millrace::expr

@@ -1,0 +1,18 @@
+// UTF-8 as the expression language needs it. Pure functions; any thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace millrace::expr {
+
+// Appends the encoding of a code point; false (and nothing appended) for surrogates and values above 0x10ffff.
+bool append_utf8(uint32_t code_point, std::string& out);
+bool is_valid_utf8(std::string_view text);
+// Code points, on the assumption of valid UTF-8 (bytes that do not continue a character are counted).
+int64_t count_code_points(std::string_view text);
+// At most max_bytes of text, cut between characters, for messages; adds … where something is missing.
+std::string shortened(std::string_view text, size_t max_bytes = 48);
+
+}  // namespace millrace::expr

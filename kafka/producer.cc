@@ -1,0 +1,247 @@
+#include "kafka/producer.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "kafka/admin_request.h"
+#include "kafka/rd_producer.h"
+
+namespace millrace {
+namespace {
+
+constexpr int kTopicTimeoutMs = 10'000;
+// What librdkafka keeps per queued message beside the payload; its byte bound does not count that, so the number of
+// messages is bounded too.
+constexpr size_t kMessageOverheadBytes = 256;
+// Framing of a record that counts against the broker's limit.
+constexpr size_t kRecordFramingBytes = 128;
+
+RdClient::Settings producer_settings(const KafkaProducerOptions& options) {
+  const size_t queue_kbytes = std::clamp<size_t>(options.queue_bytes / 1024, 1024, 2'000'000);
+  const size_t queue_messages = std::clamp<size_t>(options.queue_bytes / kMessageOverheadBytes, 10'000, 10'000'000);
+  const size_t message_bytes = std::clamp<size_t>(options.max_message_bytes, 1000, 1'000'000'000);
+  RdClient::Settings settings = {{"enable.idempotence", "true"},
+                                 {"acks", "all"},
+                                 {"partitioner", "murmur2_random"},
+                                 {"compression.type", "lz4"},
+                                 {"linger.ms", std::to_string(options.linger_ms)},
+                                 {"batch.size", "1000000"},
+                                 {"batch.num.messages", "50000"},
+                                 {"message.max.bytes", std::to_string(message_bytes)},
+                                 {"queue.buffering.max.kbytes", std::to_string(queue_kbytes)},
+                                 {"queue.buffering.max.messages", std::to_string(queue_messages)},
+                                 // Reaping idle connections is no reason to doubt a commit.
+                                 {"connections.max.idle.ms", "0"}};
+  if (!options.transactional_id.empty()) {
+    settings.emplace_back("transactional.id", options.transactional_id);
+    settings.emplace_back("transaction.timeout.ms", std::to_string(options.transaction_timeout_ms));
+  }
+  return settings;
+}
+
+Rd<rd_kafka_headers_t> copy_headers(const KafkaRecordOut& record) {
+  Rd<rd_kafka_headers_t> headers(rd_kafka_headers_new(record.header_count));
+  for (uint32_t i = 0; i < record.header_count; i++) {
+    const auto& [name, value] = record.headers[i];
+    rd_kafka_header_add(headers.get(), name.data(), static_cast<ssize_t>(name.size()), value.data(),
+                        static_cast<ssize_t>(value.size()));
+  }
+  return headers;
+}
+
+size_t header_bytes(const KafkaRecordOut& record) {
+  size_t bytes = 0;
+  for (uint32_t i = 0; i < record.header_count; i++) {
+    bytes += record.headers[i].name.size() + record.headers[i].value.size() + 10;
+  }
+  return bytes;
+}
+
+// 0 means "now" to librdkafka, and Kafka knows no times before the epoch: those become its first millisecond.
+int64_t timestamp_of(const KafkaRecordOut& record) {
+  if (record.timestamp_ms == kNoTime) return 0;
+  return std::max<int64_t>(record.timestamp_ms, 1);
+}
+
+}  // namespace
+
+Status RdProducer::open() {
+  MR_ASSIGN(client_, RdClient::create(RD_KAFKA_PRODUCER, config_, producer_settings(options_), log_, *this));
+  return Status::ok();
+}
+
+RdProducer::~RdProducer() {
+  // What is queued would be retried in vain while the client closes.
+  if (client_) rd_kafka_purge(handle(), RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+  for (const auto& topic : topics_) topic->handle.reset();
+  client_.reset();  // ends the threads that write to topics_
+}
+
+Result<int32_t> RdProducer::partition_count(const std::string& name) {
+  MR_ASSIGN(const auto info, describe_topic(handle(), name, kTopicTimeoutMs));
+  if (!info) {
+    return Status::user(Code::kTopicMissing, fmt::format("topic {} does not exist", name));
+  }
+  return info->partitions;
+}
+
+Result<KafkaTopic*> RdProducer::topic(const std::string& name) {
+  {
+    std::lock_guard lock(mutex_);
+    for (const auto& topic : topics_) {
+      if (topic->name == name) return topic.get();
+    }
+  }
+  // Asked first: producing to a missing topic would wait for it instead of failing.
+  MR_ASSIGN(const int32_t partitions, partition_count(name));
+  auto topic = std::make_unique<KafkaTopic>();
+  topic->name = name;
+  topic->client = handle();
+  topic->delivered = std::vector<std::atomic<int64_t>>(static_cast<size_t>(partitions));
+  for (auto& offset : topic->delivered) offset.store(-1, std::memory_order_relaxed);
+  rd_kafka_topic_conf_t* conf = rd_kafka_topic_conf_new();
+  rd_kafka_topic_conf_set_opaque(conf, topic.get());
+  topic->handle.reset(rd_kafka_topic_new(handle(), name.c_str(), conf));
+  if (!topic->handle) return from_kafka(rd_kafka_last_error(), fmt::format("cannot use topic {}", name));
+  // The client's own view, so that the first records do not wait for it.
+  const rd_kafka_metadata_t* metadata = nullptr;
+  const rd_kafka_resp_err_t error = rd_kafka_metadata(handle(), 0, topic->handle.get(), &metadata, kTopicTimeoutMs);
+  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return from_kafka(error, fmt::format("cannot use topic {}", name));
+  rd_kafka_metadata_destroy(metadata);
+  std::lock_guard lock(mutex_);
+  topics_.push_back(std::move(topic));
+  return topics_.back().get();
+}
+
+Produced RdProducer::produce(KafkaTopic* topic, const KafkaRecordOut& record) {
+  const size_t bytes = record.key.size() + record.value.size() + header_bytes(record) + kRecordFramingBytes;
+  if (bytes > options_.max_message_bytes) return Produced::kTooLarge;
+  if (transaction_began_ms_.load(std::memory_order_relaxed) == 0) transaction_began_ms_ = steady_ms();
+  std::array<rd_kafka_vu_t, 7> fields;
+  fields[0].vtype = RD_KAFKA_VTYPE_RKT;
+  fields[0].u.rkt = topic->handle.get();
+  fields[1].vtype = RD_KAFKA_VTYPE_PARTITION;
+  fields[1].u.i32 = record.partition;
+  fields[2].vtype = RD_KAFKA_VTYPE_VALUE;
+  fields[2].u.mem = {const_cast<char*>(record.value.data()), record.value.size()};
+  fields[3].vtype = RD_KAFKA_VTYPE_KEY;
+  fields[3].u.mem = {const_cast<char*>(record.key.data()), record.key.size()};
+  fields[4].vtype = RD_KAFKA_VTYPE_TIMESTAMP;
+  fields[4].u.i64 = timestamp_of(record);
+  fields[5].vtype = RD_KAFKA_VTYPE_MSGFLAGS;
+  fields[5].u.i = RD_KAFKA_MSG_F_COPY;
+  size_t count = 6;
+  Rd<rd_kafka_headers_t> headers;
+  if (record.header_count > 0) {
+    headers = copy_headers(record);
+    fields[count].vtype = RD_KAFKA_VTYPE_HEADERS;
+    fields[count++].u.headers = headers.get();
+  }
+  const Rd<rd_kafka_error_t> error(rd_kafka_produceva(handle(), fields.data(), count));
+  if (!error) {
+    (void)headers.release();  // the message's now
+    return Produced::kQueued;
+  }
+  const rd_kafka_resp_err_t code = rd_kafka_error_code(error.get());
+  if (code == RD_KAFKA_RESP_ERR__QUEUE_FULL) return Produced::kQueueFull;
+  if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) return Produced::kTooLarge;
+  fail(describe(code, fmt::format("cannot produce to topic {}", topic->name), rd_kafka_error_string(error.get())));
+  return Produced::kFailed;
+}
+
+void RdProducer::poll(int timeout_ms) {
+  const int before = rd_kafka_outq_len(handle());
+  if (before == 0) {
+    rd_kafka_poll(handle(), timeout_ms);
+    return;
+  }
+  // Deliveries do not come through poll, so it would sleep through them.
+  const Deadline deadline(timeout_ms);
+  while (rd_kafka_poll(handle(), 0) == 0 && rd_kafka_outq_len(handle()) >= before && !deadline.passed()) {
+    deadline.wait_ms(1);
+  }
+}
+
+Status RdProducer::flush(int timeout_ms) {
+  const rd_kafka_resp_err_t error = rd_kafka_flush(handle(), timeout_ms);
+  MR_RETURN_IF_ERROR(this->error());
+  if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return Status::ok();
+  return from_kafka(error,
+                    fmt::format("{} records are not delivered after {} ms", rd_kafka_outq_len(handle()), timeout_ms));
+}
+
+Status RdProducer::error() const {
+  if (failed_.load(std::memory_order_acquire)) {
+    std::lock_guard lock(mutex_);
+    return failure_;
+  }
+  char text[512] = "";
+  const rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(handle(), text, sizeof text);
+  return fatal == RD_KAFKA_RESP_ERR_NO_ERROR ? Status::ok() : describe(fatal, "the producer failed", text);
+}
+
+std::vector<int64_t> RdProducer::last_delivered(KafkaTopic* topic) const {
+  std::vector<int64_t> offsets;
+  offsets.reserve(topic->delivered.size());
+  for (const auto& offset : topic->delivered) offsets.push_back(offset.load(std::memory_order_acquire));
+  return offsets;
+}
+
+void RdProducer::acknowledged(const rd_kafka_message_t& message) {
+  auto* topic = static_cast<KafkaTopic*>(rd_kafka_topic_opaque(message.rkt));
+  if (message.err == RD_KAFKA_RESP_ERR_NO_ERROR) [[likely]] {
+    const auto partition = static_cast<size_t>(message.partition);
+    if (message.offset < 0 || partition >= topic->delivered.size()) return;
+    topic->delivered[partition].store(message.offset, std::memory_order_release);
+    return;
+  }
+  if (failed_.load(std::memory_order_acquire)) return;
+  fail(describe(message.err,
+                fmt::format("a record was not delivered to topic {} partition {}", topic->name, message.partition),
+                ""));
+}
+
+void RdProducer::client_error(rd_kafka_resp_err_t error, const std::string& text) {
+  char fatal[8] = "";
+  const bool is_fatal = rd_kafka_fatal_error(handle(), fatal, sizeof fatal) != RD_KAFKA_RESP_ERR_NO_ERROR;
+  if (is_fatal || is_authorization(error) || is_fenced(error)) fail(describe(error, "the producer failed", text));
+}
+
+void RdProducer::fail(Status status) {
+  std::lock_guard lock(mutex_);
+  if (failed_.load(std::memory_order_relaxed)) return;
+  failure_ = std::move(status);
+  failed_.store(true, std::memory_order_release);
+}
+
+bool RdProducer::transaction_timed_out() const {
+  const int64_t began = transaction_began_ms_.load();
+  const bool transactional = !options_.transactional_id.empty();
+  return transactional && began != 0 && steady_ms() - began >= options_.transaction_timeout_ms;
+}
+
+// The coordinator fences a producer whose transaction it timed out exactly as it fences one that a newer instance has
+// replaced. The age of the transaction tells: too old is our own fault and cured by the restart path.
+Status RdProducer::describe(rd_kafka_resp_err_t error, const std::string& what, const std::string& detail) const {
+  if (is_fenced(error) && transaction_timed_out()) {
+    return Status::external(Code::kTransactionAborted,
+                            fmt::format("{}: the transaction was open for longer than its timeout of {} ms", what,
+                                        options_.transaction_timeout_ms));
+  }
+  return from_kafka(error, what, detail);
+}
+
+Status RdProducer::describe(rd_kafka_error_t* error, const std::string& what) const {
+  const Rd<rd_kafka_error_t> owned(error);
+  return describe(rd_kafka_error_code(error), what, rd_kafka_error_string(error));
+}
+
+Result<std::unique_ptr<KafkaProducer>> KafkaProducer::create(const KafkaConfig& config,
+                                                             const KafkaProducerOptions& options, Logger log) {
+  auto producer = std::make_unique<RdProducer>(config, options, std::move(log));
+  MR_RETURN_IF_ERROR(producer->open());
+  return std::unique_ptr<KafkaProducer>(std::move(producer));
+}
+
+}  // namespace millrace

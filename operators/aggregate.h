@@ -1,0 +1,108 @@
+// Aggregate: one aggregate function over values of one type: sum(int), max(string) … It owns no values: its accumulator
+// is a slot of fixed size inside the state block of a key (accumulator_set.h), and every call works on many rows of
+// many keys at once. What decides which block a row goes to (the key; a window) and when results are shown is not its
+// business.
+//
+// Aggregates are immutable and shared between lanes; a slot belongs to its lane. Nulls are skipped by all of them.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/batch.h"
+#include "base/status.h"
+#include "operators/accumulator_bytes.h"
+
+namespace millrace {
+
+// Rows to fold, in order. The slot of row i is at states[i] + offset.
+struct AggregateRows {
+  size_t n = 0;
+  void* const* states = nullptr;
+  const uint32_t* rows = nullptr;     // physical row of each, in `value` and `condition`
+  const Column* value = nullptr;      // the argument; nullptr: the function has none
+  const Column* condition = nullptr;  // bool, never null on these rows; nullptr: every row counts
+  const Change* changes = nullptr;    // per physical row; kRetract takes a row back; nullptr: all kInsert
+  size_t offset = 0;
+};
+
+// Where running values go: the value of row i's slot before and after it is folded in.
+inline constexpr uint32_t kNoRow = UINT32_MAX;
+struct RunningRows {
+  ColumnBuilder* column = nullptr;
+  const uint32_t* before = nullptr;  // row of `column`, or kNoRow; nullptr: none
+  const uint32_t* after = nullptr;   // the same
+};
+
+class Aggregate {
+ public:
+  virtual ~Aggregate() = default;
+  // Bytes of a slot, a multiple of 8; it is aligned to 8 and may be moved by memcpy.
+  virtual size_t size() const = 0;
+  // Of the result.
+  virtual const Type& type() const = 0;
+  // The slot of nothing.
+  virtual void create(void* slot) const = 0;
+  virtual void destroy(void* slot) const { (void)slot; }
+  virtual bool trivially_destructible() const { return true; }
+  // Heap memory behind a slot.
+  virtual size_t extra_bytes(const void* slot) const {
+    (void)slot;
+    return 0;
+  }
+
+  // Folds rows in. Precondition: cannot_fail(rows), or can_fold of each row in turn.
+  virtual void add(const AggregateRows& rows) const = 0;
+  // The same, and writes the running values.
+  virtual void add_running(const AggregateRows& rows, const RunningRows& out) const = 0;
+  // True if no row of these can fail, in whatever order. Cheap; false only means: ask can_fold.
+  virtual bool cannot_fail(const AggregateRows& rows) const {
+    (void)rows;
+    return true;
+  }
+  // Whether row i can be folded into its slot as it is now. Exact.
+  virtual bool can_fold(const AggregateRows& rows, size_t i) const {
+    (void)rows;
+    (void)i;
+    return true;
+  }
+  // Whether rows can be taken back (kRetract). Without it, changes must hold none.
+  virtual bool can_retract() const { return false; }
+
+  // Writes the results of n slots to rows out_rows[i] of a column of type().
+  virtual void write(void* const* states, size_t offset, size_t n, const uint32_t* out_rows,
+                     ColumnBuilder& out) const = 0;
+  // Compact bytes of a slot and back. read: the slot was created; kStateCorrupt if malformed.
+  virtual void encode(const void* slot, AccumulatorWriter& out) const = 0;
+  virtual Status decode(AccumulatorReader& in, void* slot) const = 0;
+};
+
+using AggregatePtr = std::shared_ptr<const Aggregate>;
+
+// An aggregate function as users call it: NAME(value arguments …[, condition]).
+struct AggregateFunction {
+  enum class Condition { kNone, kOptional, kRequired };
+  std::string name;
+  std::string signature;  // shown as a hint: sum(int | double | duration[, bool])
+  size_t min_values = 0;  // value arguments
+  size_t max_values = 0;
+  Condition condition = Condition::kOptional;  // a last argument of type bool; only rows where it is true count
+  // The aggregate for values of these types; nullptr: not for these.
+  std::function<AggregatePtr(const std::vector<Type>& values)> make;
+};
+
+class AggregateRegistry {
+ public:
+  void add(AggregateFunction function);  // a double name is a bug
+  const AggregateFunction* find(const std::string& name) const;
+  std::vector<std::string> names() const;
+
+ private:
+  std::map<std::string, AggregateFunction> functions_;
+};
+
+}  // namespace millrace

@@ -1,0 +1,106 @@
+// SlotAggregate: the loops of an aggregate around what it does to one slot. The branches that depend on the batch
+// (nulls, condition, changes, running values) are taken once per batch; the loop calls Op inline.
+//
+// An Op is a struct of static functions over its Slot (plain memory, a multiple of 8 bytes):
+//   kTrivial, kRetracts; create(Slot&), destroy(Slot&), extra_bytes(const Slot&)
+//   add(Slot&, const Column*, row), retract(Slot&, const Column*, row)    never called with a null value
+//   can_add(const Slot&, const Column*, row), can_retract(…)              if kCanFail
+//   put(const Slot&, ColumnBuilder&, row)
+//   encode(const Slot&, AccumulatorWriter&), decode(AccumulatorReader&, Slot&)
+#pragma once
+
+#include <utility>
+
+#include "operators/aggregate.h"
+
+namespace millrace {
+
+template <class Op>
+class SlotAggregate : public Aggregate {
+ public:
+  using Slot = typename Op::Slot;
+  static_assert(sizeof(Slot) % 8 == 0 && alignof(Slot) <= 8);
+
+  explicit SlotAggregate(Type type) : type_(std::move(type)) {}
+  size_t size() const override { return sizeof(Slot); }
+  const Type& type() const override { return type_; }
+  void create(void* slot) const override { Op::create(*static_cast<Slot*>(slot)); }
+  void destroy(void* slot) const override { Op::destroy(*static_cast<Slot*>(slot)); }
+  bool trivially_destructible() const override { return Op::kTrivial; }
+  size_t extra_bytes(const void* slot) const override { return Op::extra_bytes(*static_cast<const Slot*>(slot)); }
+  bool can_retract() const override { return Op::kRetracts; }
+
+  void add(const AggregateRows& rows) const override {
+    if (is_plain(rows)) {
+      for (size_t i = 0; i < rows.n; i++) Op::add(slot_at(rows, i), rows.value, rows.rows[i]);
+    } else {
+      for (size_t i = 0; i < rows.n; i++) fold(rows, i);
+    }
+  }
+
+  void add_running(const AggregateRows& rows, const RunningRows& out) const override {
+    for (size_t i = 0; i < rows.n; i++) {
+      Slot& slot = slot_at(rows, i);
+      if (out.before != nullptr && out.before[i] != kNoRow) Op::put(slot, *out.column, out.before[i]);
+      fold(rows, i);
+      if (out.after[i] != kNoRow) Op::put(slot, *out.column, out.after[i]);
+    }
+  }
+
+  bool can_fold(const AggregateRows& rows, size_t i) const override {
+    if constexpr (Op::kCanFail) {
+      if (skips(rows, i)) return true;
+      const uint32_t row = rows.rows[i];
+      return retracts(rows, row) ? Op::can_retract(slot_at(rows, i), rows.value, row)
+                                 : Op::can_add(slot_at(rows, i), rows.value, row);
+    } else {
+      return Aggregate::can_fold(rows, i);
+    }
+  }
+
+  void write(void* const* states, size_t offset, size_t n, const uint32_t* out_rows,
+             ColumnBuilder& out) const override {
+    for (size_t i = 0; i < n; i++) {
+      Op::put(*reinterpret_cast<const Slot*>(static_cast<const char*>(states[i]) + offset), out, out_rows[i]);
+    }
+  }
+
+  void encode(const void* slot, AccumulatorWriter& out) const override {
+    Op::encode(*static_cast<const Slot*>(slot), out);
+  }
+  Status decode(AccumulatorReader& in, void* slot) const override {
+    Op::decode(in, *static_cast<Slot*>(slot));
+    return in.ok() ? Status::ok() : Status::terminal(Code::kStateCorrupt, "an accumulator does not decode");
+  }
+
+ protected:
+  static Slot& slot_at(const AggregateRows& rows, size_t i) {
+    return *reinterpret_cast<Slot*>(static_cast<char*>(rows.states[i]) + rows.offset);
+  }
+  static bool is_plain(const AggregateRows& rows) {
+    return rows.condition == nullptr && rows.changes == nullptr &&
+           (rows.value == nullptr || rows.value->nulls == nullptr);
+  }
+  static bool skips(const AggregateRows& rows, size_t i) {
+    const uint32_t row = rows.rows[i];
+    return (rows.condition != nullptr && rows.condition->bools[row] == 0) ||
+           (rows.value != nullptr && rows.value->is_null(row));
+  }
+  static bool retracts(const AggregateRows& rows, uint32_t row) {
+    return rows.changes != nullptr && rows.changes[row] == Change::kRetract;
+  }
+
+ private:
+  static void fold(const AggregateRows& rows, size_t i) {
+    if (skips(rows, i)) return;
+    const uint32_t row = rows.rows[i];
+    if constexpr (Op::kRetracts) {
+      if (retracts(rows, row)) return Op::retract(slot_at(rows, i), rows.value, row);
+    }
+    Op::add(slot_at(rows, i), rows.value, row);
+  }
+
+  Type type_;
+};
+
+}  // namespace millrace

@@ -1,0 +1,40 @@
+#include "pipeline/builtins.h"
+
+#include <memory>
+
+#include "operators/registration.h"
+#include "sinks/blackhole_sink.h"
+#include "sinks/file_sink.h"
+#include "sinks/kafka_sink.h"
+#include "sinks/stdout_sink.h"
+#include "sources/file_source.h"
+#include "sources/generator_source.h"
+#include "sources/kafka_source.h"
+
+namespace millrace {
+
+void register_builtins(Registries& registries) {
+  register_file_source(registries.sources);
+  register_generator_source(registries.sources);
+  register_kafka_source(registries.sources);
+
+  auto aggregates = std::make_shared<AggregateRegistry>();
+  register_avg(*aggregates);
+  register_count(*aggregates);
+  register_first_last(*aggregates);
+  register_min_max(*aggregates);
+  register_sum(*aggregates);
+
+  register_aggregate(registries.operators, aggregates);
+  register_drop(registries.operators);
+  register_extend(registries.operators);
+  register_filter(registries.operators);
+  register_select(registries.operators);
+
+  register_blackhole_sink(registries.sinks);
+  register_file_sink(registries.sinks);
+  register_kafka_sink(registries.sinks);
+  register_stdout_sink(registries.sinks);
+}
+
+}  // namespace millrace

@@ -1,0 +1,167 @@
+#include "pipeline/runner.h"
+
+#include <algorithm>
+
+namespace millrace {
+namespace {
+constexpr int64_t kFirstBackoffMs = 200;
+constexpr int64_t kMaxBackoffMs = 10'000;
+constexpr int64_t kHealthyMs = 60'000;  // a life this long resets the backoff
+}  // namespace
+
+PipelineRunner::PipelineRunner(const Plan& plan, Incarnation::Settings settings, std::function<void()> ended)
+    : plan_(plan), settings_(std::move(settings)), ended_(std::move(ended)) {
+  strand_ = settings_.executor->blocking("runner");
+}
+
+PipelineRunner::~PipelineRunner() {
+  strand_->stop();
+  std::unique_ptr<Incarnation> last;
+  {
+    std::lock_guard lock(mutex_);
+    last = std::move(incarnation_);
+  }
+}
+
+void PipelineRunner::start() {
+  strand_->post([this] { begin(); });
+}
+
+void PipelineRunner::begin() {
+  auto incarnation = std::make_unique<Incarnation>(plan_, settings_, [this](IncarnationOutcome outcome) {
+    strand_->post([this, outcome] { incarnation_ended(outcome); });
+  });
+  bool stopped;
+  {
+    std::lock_guard lock(mutex_);
+    waiting_ = false;
+    stopped = stop_requested_;
+    if (!stopped) {
+      started_ms_ = settings_.clock->monotonic_us() / 1000;
+      incarnation_ = std::move(incarnation);
+      incarnation_->start();
+    }
+  }
+  if (stopped) finish(PipelineState::kStopped, Status::ok());
+}
+
+void PipelineRunner::stop() {
+  strand_->post([this] {
+    bool waiting;
+    {
+      std::lock_guard lock(mutex_);
+      stop_requested_ = true;
+      if (incarnation_) incarnation_->stop();
+      waiting = waiting_ && !final_state_;
+    }
+    if (waiting) finish(PipelineState::kStopped, Status::ok());
+  });
+}
+
+int64_t PipelineRunner::next_backoff_ms() {
+  const int64_t now = settings_.clock->monotonic_us() / 1000;
+  if (now - started_ms_ > kHealthyMs) backoff_ms_ = 0;
+  backoff_ms_ = backoff_ms_ == 0 ? kFirstBackoffMs : std::min(backoff_ms_ * 2, kMaxBackoffMs);
+  return backoff_ms_;
+}
+
+void PipelineRunner::incarnation_ended(IncarnationOutcome outcome) {
+  std::unique_ptr<Incarnation> ended;
+  bool stopped;
+  {
+    std::lock_guard lock(mutex_);
+    ended = std::move(incarnation_);
+    status_ = ended->status();
+    decisions_before_ += status_.decisions;
+    records_before_ += status_.records_in;
+    stopped = stop_requested_;
+    if (!outcome.status.is_ok()) last_error_ = outcome.status;
+  }
+  ended.reset();  // joins its threads; nothing of it runs any more
+  if (outcome.status.is_ok()) return finish(outcome.completed ? PipelineState::kCompleted : PipelineState::kStopped, Status::ok());
+  if (outcome.status.retry() == Retry::kNever) return finish(PipelineState::kFailed, outcome.status);
+  if (stopped) return finish(PipelineState::kStopped, Status::ok());
+  const int64_t delay_ms = outcome.unknown_outcome ? 0 : next_backoff_ms();
+  settings_.log.warn("{}; restarting in {} ms", outcome.status.to_string(), delay_ms);
+  {
+    std::lock_guard lock(mutex_);
+    restarts_++;
+    waiting_ = true;
+  }
+  strand_->post_after(delay_ms, [this] {
+    bool go;
+    {
+      std::lock_guard lock(mutex_);
+      go = waiting_ && !final_state_;
+    }
+    if (go) begin();
+  });
+}
+
+void PipelineRunner::finish(PipelineState state, Status status) {
+  {
+    std::lock_guard lock(mutex_);
+    if (final_state_) return;
+    final_state_ = state;
+    waiting_ = false;
+    if (!status.is_ok()) last_error_ = status;
+  }
+  if (!status.is_ok()) settings_.log.error("{}", status.to_string());
+  ended_();
+}
+
+PipelineStatus PipelineRunner::status() const {
+  std::lock_guard lock(mutex_);
+  PipelineStatus status = incarnation_ ? incarnation_->status() : status_;
+  if (incarnation_) {
+    status.decisions += decisions_before_;
+    status.records_in += records_before_;
+  } else {
+    status.decisions = decisions_before_;
+    status.records_in = records_before_;
+  }
+  if (final_state_) status.state = *final_state_;
+  else if (waiting_) status.state = PipelineState::kWaiting;
+  return status;
+}
+
+uint64_t PipelineRunner::restarts() const {
+  std::lock_guard lock(mutex_);
+  return restarts_;
+}
+
+Status PipelineRunner::last_error() const {
+  std::lock_guard lock(mutex_);
+  return last_error_;
+}
+
+bool PipelineRunner::has_ended() const {
+  std::lock_guard lock(mutex_);
+  return final_state_.has_value();
+}
+
+RecoverySettings recovery_settings(const Plan& plan, const std::string& data_dir, bool accept_reset) {
+  const PipelineSpec& spec = *plan.spec;
+  RecoverySettings settings;
+  settings.pipeline = spec.name;
+  settings.mode = spec.mode;
+  settings.guarantee = spec.guarantee;
+  bool kafka_sink = false;
+  for (const PlannedSink& sink : plan.sinks) kafka_sink = kafka_sink || sink.spec->plan->kafka() != nullptr;
+  // Modes without a Kafka decision connect only for sinks that need a producer.
+  if (spec.mode == RecoveryMode::kChangelog || kafka_sink) settings.kafka = spec.kafka;
+  settings.shards = spec.shards;
+  settings.changelog_partitions = spec.changelog_partitions;
+  settings.data_directory = data_dir + "/" + spec.name;
+  settings.rocksdb = spec.rocksdb;
+  settings.state = spec.state;
+  settings.state.directory = settings.data_directory + "/state";
+  settings.accept_reset = accept_reset;
+  for (const PlannedOperator& op : plan.operators)
+    if (op.keyed()) settings.operators.push_back({op.spec->id, op.spec->plan->state_descriptor()});
+  for (const PlannedSource& source : plan.sources)
+    if (const KafkaSourceSettings* kafka = source.spec->plan->kafka()) settings.groups.push_back({source.spec->name, kafka->group, true});
+  return settings;
+}
+
+}  // namespace millrace

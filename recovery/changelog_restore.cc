@@ -1,0 +1,158 @@
+#include "recovery/changelog_restore.h"
+
+#include <algorithm>
+
+#include "base/crash_point.h"
+#include "base/murmur2.h"
+#include "recovery/operator_table.h"
+
+namespace millrace {
+
+namespace {
+
+constexpr size_t kTailChunkBytes = 32u << 20;
+constexpr int64_t kClockSlackMs = 3'600'000;
+
+const ChangelogPosition* find_position(const ProgressRecord& record, const TopicPartition& at) {
+  auto found = std::find_if(record.changelog.begin(), record.changelog.end(), [&](const ChangelogPosition& position) {
+    return position.partition == at.partition && position.topic == at.topic;
+  });
+  return found == record.changelog.end() ? nullptr : &*found;
+}
+
+int64_t tail_begin(const ChangelogSpan& span, const ProgressRecord& held) {
+  const ChangelogPosition* position = find_position(held, span.at);
+  return position == nullptr ? span.floor : std::max(position->offset, span.floor);
+}
+
+std::string why_other_state(const ProgressRecord& target, const ProgressRecord& held) {
+  if (held.pipeline != target.pipeline) return fmt::format("it belongs to pipeline \"{}\"", held.pipeline);
+  if (held.mode != target.mode) return fmt::format("it was written in mode {}", held.mode);
+  if (held.generation != target.generation) return "it belongs to a state that was reset since, or to another life";
+  if (held.shards != target.shards || held.key_codec != target.key_codec) return "its keys are laid out differently";
+  if (held.epoch > target.epoch) {
+    return fmt::format("it is at epoch {}, ahead of the last decided epoch {}", held.epoch, target.epoch);
+  }
+  for (const OperatorProgress& op : held.operators) {
+    bool same = std::any_of(target.operators.begin(), target.operators.end(), [&](const OperatorProgress& other) {
+      return other.id == op.id && other.number == op.number && other.descriptor == op.descriptor;
+    });
+    if (!same) return fmt::format("it holds an operator \"{}\" that is gone or has changed", op.id);
+  }
+  return "";
+}
+
+// Turns changelog records into entries of the store.
+class EntryMaker {
+ public:
+  EntryMaker(const RestorePlan& plan, const Logger& log) : plan_(plan), log_(log) {}
+  // False: not one of ours (no key, or in a partition where its key does not belong); counted and left out.
+  bool make(size_t range, const KafkaRecord& record, std::string* key) {
+    const ChangelogSpan& span = plan_.spans[range];
+    uint32_t shard = shard_of(record.key, plan_.target.shards);
+    uint32_t partitions = partitions_of(span);
+    if (record.key.data() == nullptr || shard % partitions != static_cast<uint32_t>(span.at.partition)) {
+      if (foreign_++ == 0) {
+        log_.warn("{}[{}]: the record at offset {} was not written by this pipeline; it is ignored", span.at.topic,
+                  span.at.partition, record.offset);
+      }
+      return false;
+    }
+    const uint16_t number = span.operator_number;
+    const char prefix[kFullKeyPrefix] = {static_cast<char>(shard >> 8), static_cast<char>(shard),
+                                         static_cast<char>(number >> 8), static_cast<char>(number)};
+    key->assign(prefix, sizeof prefix).append(record.key);
+    return true;
+  }
+
+ private:
+  uint32_t partitions_of(const ChangelogSpan& span) {
+    if (counted_for_ == &span) return counted_;
+    counted_for_ = &span;
+    counted_ = static_cast<uint32_t>(std::count_if(plan_.spans.begin(), plan_.spans.end(), [&](const auto& other) {
+      return other.operator_number == span.operator_number;
+    }));
+    return counted_;
+  }
+  const RestorePlan& plan_;
+  const Logger& log_;
+  const ChangelogSpan* counted_for_ = nullptr;
+  uint32_t counted_ = 1;
+  uint64_t foreign_ = 0;
+};
+
+}  // namespace
+
+std::string why_full(const RestorePlan& plan, const ProgressRecord* held) {
+  if (held == nullptr) return "it is empty";
+  if (std::string why = why_other_state(plan.target, *held); !why.empty()) return why;
+  int64_t age_ms = plan.now_wall_ms - held->decided_wall_ms;
+  if (age_ms > plan.delete_retention_ms / 2) {
+    return fmt::format("it is {} h old, and tombstones are only kept for {} h", age_ms / 3'600'000,
+                       plan.delete_retention_ms / 3'600'000);
+  }
+  if (age_ms < -kClockSlackMs) return "it is from the future: the wall clock was set back, so its age is unknown";
+  for (const ChangelogSpan& span : plan.spans) {
+    int64_t begin = tail_begin(span, *held);
+    if (begin < span.low || begin > span.high) {
+      return fmt::format("it is at offset {} of {}[{}], the topic holds {} to {}", begin, span.at.topic,
+                         span.at.partition, span.low, span.high);
+    }
+  }
+  return "";
+}
+
+std::vector<ChangelogSpan> incomplete_spans(const RestorePlan& plan) {
+  std::vector<ChangelogSpan> incomplete;
+  for (const ChangelogSpan& span : plan.spans) {
+    if (span.low > span.floor) incomplete.push_back(span);
+  }
+  return incomplete;
+}
+
+Result<uint64_t> replay_tail(const RestorePlan& plan, const ProgressRecord& held, StateStore& store,
+                             const RestoreTools& tools) {
+  std::vector<ReadRange> ranges;
+  for (const ChangelogSpan& span : plan.spans) ranges.push_back({span.at, tail_begin(span, held), span.high});
+  const std::string held_bytes = held.encode();
+  EntryMaker entries(plan, tools.log);
+  DeltaBuilder builder(plan.target.epoch);
+  std::string key;
+  uint64_t replayed = 0;
+  MR_RETURN_IF_ERROR(read_to_end(tools.consumer, ranges, tools.limits, tools.clock, tools.log,
+                                 [&](size_t range, const KafkaRecord& record) {
+                                   if (!entries.make(range, record, &key)) return Status::ok();
+                                   if (record.value.data() == nullptr) {
+                                     builder.remove_full(key);
+                                   } else {
+                                     builder.put_full(key, record.value);
+                                   }
+                                   replayed++;
+                                   crash_point("restore-record");
+                                   if (builder.bytes() < kTailChunkBytes) return Status::ok();
+                                   return store.ingest(*builder.finish(), held_bytes);
+                                 }));
+  MR_RETURN_IF_ERROR(store.ingest(*builder.finish(), plan.target.encode()));
+  return replayed;
+}
+
+Result<uint64_t> replay_full(const RestorePlan& plan, StateStore& store, const RestoreTools& tools) {
+  std::vector<ReadRange> ranges;
+  for (const ChangelogSpan& span : plan.spans) ranges.push_back({span.at, std::max(span.low, span.floor), span.high});
+  MR_ASSIGN(std::unique_ptr<BulkLoad> load, store.bulk_load());
+  EntryMaker entries(plan, tools.log);
+  std::string key;
+  uint64_t replayed = 0;
+  MR_RETURN_IF_ERROR(read_to_end(tools.consumer, ranges, tools.limits, tools.clock, tools.log,
+                                 [&](size_t range, const KafkaRecord& record) {
+                                   if (!entries.make(range, record, &key)) return Status::ok();
+                                   replayed++;
+                                   crash_point("restore-record");
+                                   return record.value.data() == nullptr ? load->remove(key)
+                                                                         : load->put(key, record.value);
+                                 }));
+  MR_RETURN_IF_ERROR(load->finish(plan.target.encode()));
+  return replayed;
+}
+
+}  // namespace millrace

@@ -1,0 +1,139 @@
+#include "sinks/line_encoder.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "formats/base64.h"
+
+namespace millrace {
+namespace {
+
+// Columns of dead_letter_schema().
+enum DeadLetterColumn { kValue, kKey, kError, kOperator, kTopic, kPartition, kOffset };
+
+void append_bytes(std::string_view name, const Column& column, uint32_t row, std::string& out) {
+  out.append(",\"").append(name).append("_base64\":");
+  if (column.is_null(row)) {
+    out.append("null");
+    return;
+  }
+  out.push_back('"');
+  append_base64(column.strings[row], out);
+  out.push_back('"');
+}
+
+Status refuse_row(const SinkContext& context, const Batch& batch, uint32_t row, const std::string& why) {
+  if (!context.refuse) return Status::user(Code::kEvaluation, why);
+  return context.refuse(batch, row, Code::kEvaluation, why);
+}
+
+}  // namespace
+
+LineEncoder::LineEncoder(std::unique_ptr<RecordEncoder> encoder, bool dead_letters)
+    : encoder_(std::move(encoder)), dead_letters_(dead_letters), dead_letter_schema_(dead_letter_schema()) {
+  MR_CHECK(encoder_ != nullptr || dead_letters_);
+}
+
+Status LineEncoder::append(const Batch& batch, const SinkContext& context, std::string& out) {
+  if (is_dead_letters(batch)) {
+    append_dead_letters(batch, out);
+    return Status::ok();
+  }
+  errors_.clear();
+  for (const EncodedRecord& record : encoder_->encode(batch, errors_)) {
+    if (record.value.find('\n') != std::string_view::npos) {
+      MR_RETURN_IF_ERROR(refuse_row(context, batch, record.row, "the value has a newline in it, which ends a line"));
+      continue;
+    }
+    out.append(record.value);
+    out.push_back('\n');
+  }
+  for (const RowErrors::Entry& error : errors_.entries) {
+    MR_RETURN_IF_ERROR(refuse_row(context, batch, error.row, error.message));
+  }
+  return Status::ok();
+}
+
+bool LineEncoder::is_dead_letters(const Batch& batch) const {
+  if (encoder_ == nullptr) return true;
+  if (!dead_letters_ || batch.columns.size() != dead_letter_schema_.size()) return false;
+  for (size_t i = 0; i < dead_letter_schema_.size(); i++) {
+    if (batch.columns[i] == nullptr || !(batch.columns[i]->type == dead_letter_schema_[i].type)) return false;
+  }
+  return true;
+}
+
+void LineEncoder::append_dead_letters(const Batch& batch, std::string& out) const {
+  static constexpr std::pair<DeadLetterColumn, const char*> kPlain[] = {{kError, "{\"error\":"},
+                                                                        {kOperator, ",\"operator\":"},
+                                                                        {kTopic, ",\"topic\":"},
+                                                                        {kPartition, ",\"partition\":"},
+                                                                        {kOffset, ",\"offset\":"}};
+  for_each_live(batch, [&](uint32_t row) {
+    for (const auto& [column, prefix] : kPlain) {
+      out.append(prefix);
+      append_json_value(*batch.columns[column], row, out);
+    }
+    append_bytes("key", *batch.columns[kKey], row, out);
+    append_bytes("value", *batch.columns[kValue], row, out);
+    out.append("}\n");
+  });
+}
+
+bool LineFormat::plan(const char* what, const SinkPlanContext& context, const Edge& input, Diagnostics& diagnostics) {
+  const size_t errors = diagnostics.error_count();
+  if (!context.key_format.is_null()) {
+    diagnostics.error(LintCode::kConflict, context.key_format.location(),
+                      fmt::format("{} has no keys, so key_format means nothing", what));
+  }
+  schema_ = input.schema;
+  dead_letters_ = context.dead_letters;
+  dead_letters_only_ = context.dead_letters_only;
+  needed_.assign(schema_.size(), true);
+  if (dead_letters_only_) return diagnostics.error_count() == errors;
+
+  if (context.format != "json" && context.format != "string") {
+    if (is_known_format(context.format)) {
+      diagnostics.error(LintCode::kConflict, context.format_at,
+                        fmt::format("{} holds lines of text; format {} is binary", what, context.format),
+                        "use format: json or string");
+    } else {
+      diagnostics.error(LintCode::kUnknownKind, context.format_at, fmt::format("unknown format \"{}\"", context.format),
+                        did_you_mean(context.format, known_formats()));
+    }
+    return false;
+  }
+  options_.format = context.format;
+  options_.tombstones = false;
+  options_.upsert_key = input.key_columns;
+  if (!context.value.is_null()) {
+    Scope scope;
+    scope.schema = &schema_;
+    options_.value = compile_node(context.value, scope, diagnostics);
+  }
+  if (diagnostics.error_count() != errors) return false;
+  std::string error;
+  const std::unique_ptr<RecordEncoder> encoder = RecordEncoder::make(schema_, options_, &error);
+  if (encoder == nullptr) {
+    const Location& at = context.value.is_null() ? context.format_at : context.value.location();
+    diagnostics.error(LintCode::kConflict, at, error);
+    return false;
+  }
+  needed_ = encoder->columns_read();
+  return true;
+}
+
+std::unique_ptr<LineEncoder> LineFormat::make() const {
+  std::unique_ptr<RecordEncoder> encoder;
+  if (!dead_letters_only_) {
+    std::string error;
+    encoder = RecordEncoder::make(schema_, options_, &error);
+    MR_CHECK(encoder != nullptr);
+  }
+  return std::make_unique<LineEncoder>(std::move(encoder), dead_letters_);
+}
+
+}  // namespace millrace

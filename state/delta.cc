@@ -1,0 +1,223 @@
+#include "state/delta.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <numeric>
+
+#include "base/check.h"
+#include "state/key_hash.h"
+
+namespace millrace {
+namespace {
+
+constexpr size_t kMaxEntries = UINT32_MAX - 1;
+// Slots hold index + 1; 0 is free. Keeps probes short at a load of at most one half.
+constexpr size_t kMinSlots = 8;
+
+void append_prefix(std::vector<char>& data, uint16_t shard, uint16_t operator_id) {
+  const char prefix[kFullKeyPrefix] = {static_cast<char>(shard >> 8), static_cast<char>(shard & 0xff),
+                                       static_cast<char>(operator_id >> 8), static_cast<char>(operator_id & 0xff)};
+  data.insert(data.end(), prefix, prefix + kFullKeyPrefix);
+}
+
+// Eight bytes of the key at `from` as an integer that compares like the bytes do; zero-padded.
+uint64_t ordered_word(const char* key, size_t key_bytes, size_t from) {
+  if (key_bytes <= from) return 0;
+  uint64_t word = 0;
+  std::memcpy(&word, key + from, std::min<size_t>(8, key_bytes - from));
+  return __builtin_bswap64(word);
+}
+
+// What the sort moves around: the first sixteen bytes of a key decide nearly every comparison without touching it.
+struct SortItem {
+  uint64_t first;
+  uint64_t second;
+  uint32_t index;
+  uint32_t key_bytes;
+};
+
+}  // namespace
+
+std::string full_key(uint16_t shard, uint16_t operator_id, std::string_view user_key) {
+  std::string key;
+  key.reserve(kFullKeyPrefix + user_key.size());
+  key.push_back(static_cast<char>(shard >> 8));
+  key.push_back(static_cast<char>(shard & 0xff));
+  key.push_back(static_cast<char>(operator_id >> 8));
+  key.push_back(static_cast<char>(operator_id & 0xff));
+  key.append(user_key);
+  return key;
+}
+
+size_t Delta::bytes() const {
+  return data_.capacity() + index_.capacity() * sizeof(Entry) + hash_slots_.capacity() * sizeof(uint32_t);
+}
+
+std::string_view Delta::key(size_t i) const { return {data_.data() + index_[i].offset, index_[i].key_bytes}; }
+
+Delta::Value Delta::value(size_t i) const {
+  const Entry& entry = index_[i];
+  if (entry.value_bytes == kTombstone) return {.tombstone = true, .bytes = {}};
+  return {.tombstone = false, .bytes = {data_.data() + entry.offset + entry.key_bytes, entry.value_bytes}};
+}
+
+bool Delta::find(std::string_view wanted, Value* found) const {
+  if (hash_slots_.empty()) return false;
+  const size_t mask = hash_slots_.size() - 1;
+  for (size_t slot = hash_key(wanted) & mask;; slot = (slot + 1) & mask) {
+    const uint32_t entry = hash_slots_[slot];
+    if (entry == 0) return false;
+    if (key(entry - 1) != wanted) continue;
+    *found = value(entry - 1);
+    return true;
+  }
+}
+
+void Delta::build_hash_index() {
+  hash_slots_.clear();
+  if (index_.empty()) return;
+  hash_slots_.resize(std::bit_ceil(std::max(kMinSlots, index_.size() * 2)));
+  const size_t mask = hash_slots_.size() - 1;
+  for (size_t i = 0; i < index_.size(); i++) {
+    size_t slot = hash_key(key(i)) & mask;
+    while (hash_slots_[slot] != 0) slot = (slot + 1) & mask;
+    hash_slots_[slot] = static_cast<uint32_t>(i + 1);
+  }
+}
+
+namespace {
+
+// Positions in the runs of a merge, ordered as a binary min-heap by (key, newest run first).
+struct MergeCursor {
+  const Delta* run;
+  size_t position;
+  size_t age;  // index in oldest_first
+  std::string_view key;
+};
+
+bool later(const MergeCursor& a, const MergeCursor& b) {
+  const int order = a.key.compare(b.key);
+  return order != 0 ? order > 0 : a.age < b.age;
+}
+
+}  // namespace
+
+DeltaPtr Delta::merge(const std::vector<DeltaPtr>& oldest_first, bool drop_tombstones) {
+  auto merged = std::make_shared<Delta>();
+  std::vector<MergeCursor> heap;
+  size_t data_bytes = 0;
+  size_t entries = 0;
+  for (size_t age = 0; age < oldest_first.size(); age++) {
+    const Delta& run = *oldest_first[age];
+    merged->first_epoch_ = age == 0 ? run.first_epoch_ : std::min(merged->first_epoch_, run.first_epoch_);
+    merged->last_epoch_ = std::max(merged->last_epoch_, run.last_epoch_);
+    data_bytes += run.data_.size();
+    entries += run.size();
+    if (run.size() > 0) heap.push_back({&run, 0, age, run.key(0)});
+  }
+  merged->data_.reserve(data_bytes);
+  merged->index_.reserve(entries);
+  std::make_heap(heap.begin(), heap.end(), later);
+  std::string_view last_key;
+  bool any = false;
+  while (!heap.empty()) {
+    std::pop_heap(heap.begin(), heap.end(), later);
+    MergeCursor& cursor = heap.back();
+    const Entry& entry = cursor.run->index_[cursor.position];
+    const bool superseded = any && cursor.key == last_key;
+    last_key = cursor.key;
+    any = true;
+    if (!superseded && !(drop_tombstones && entry.value_bytes == kTombstone)) {
+      const size_t payload = entry.key_bytes + (entry.value_bytes == kTombstone ? 0 : entry.value_bytes);
+      const char* from = cursor.run->data_.data() + entry.offset;
+      merged->index_.push_back({merged->data_.size(), entry.key_bytes, entry.value_bytes});
+      merged->data_.insert(merged->data_.end(), from, from + payload);
+    }
+    if (++cursor.position == cursor.run->size()) {
+      heap.pop_back();
+    } else {
+      cursor.key = cursor.run->key(cursor.position);
+      std::push_heap(heap.begin(), heap.end(), later);
+    }
+  }
+  // Runs that overlap leave room that would be held for as long as the merged run lives.
+  if (merged->data_.size() < data_bytes - data_bytes / 8) {
+    merged->data_.shrink_to_fit();
+    merged->index_.shrink_to_fit();
+  }
+  MR_CHECK(merged->index_.size() <= kMaxEntries);
+  merged->build_hash_index();
+  return merged;
+}
+
+void DeltaBuilder::put(uint16_t shard, uint16_t operator_id, std::string_view user_key, std::string_view value) {
+  const uint64_t offset = data_.size();
+  append_prefix(data_, shard, operator_id);
+  data_.insert(data_.end(), user_key.begin(), user_key.end());
+  data_.insert(data_.end(), value.begin(), value.end());
+  MR_CHECK(user_key.size() < UINT32_MAX - kFullKeyPrefix && value.size() < Delta::kTombstone);
+  entries_.push_back({offset, static_cast<uint32_t>(kFullKeyPrefix + user_key.size()),
+                      static_cast<uint32_t>(value.size())});
+}
+
+void DeltaBuilder::put_full(std::string_view full_key, std::string_view value) {
+  MR_CHECK(full_key.size() >= kFullKeyPrefix && full_key.size() < UINT32_MAX && value.size() < Delta::kTombstone);
+  const uint64_t offset = data_.size();
+  data_.insert(data_.end(), full_key.begin(), full_key.end());
+  data_.insert(data_.end(), value.begin(), value.end());
+  entries_.push_back({offset, static_cast<uint32_t>(full_key.size()), static_cast<uint32_t>(value.size())});
+}
+
+void DeltaBuilder::remove(uint16_t shard, uint16_t operator_id, std::string_view user_key) {
+  put(shard, operator_id, user_key, {});
+  entries_.back().value_bytes = Delta::kTombstone;
+}
+
+void DeltaBuilder::remove_full(std::string_view full_key) {
+  put_full(full_key, {});
+  entries_.back().value_bytes = Delta::kTombstone;
+}
+
+DeltaPtr DeltaBuilder::finish() {
+  MR_CHECK(entries_.size() <= kMaxEntries);
+  const char* data = data_.data();
+  std::vector<SortItem> order(entries_.size());
+  for (size_t i = 0; i < entries_.size(); i++) {
+    const Delta::Entry& entry = entries_[i];
+    const char* key = data + entry.offset;
+    order[i] = {ordered_word(key, entry.key_bytes, 0), ordered_word(key, entry.key_bytes, 8),
+                static_cast<uint32_t>(i), entry.key_bytes};
+  }
+  const auto compare_keys = [&](const SortItem& a, const SortItem& b) {
+    const size_t common = std::min(a.key_bytes, b.key_bytes);
+    if (common > 16) {
+      const int difference = std::memcmp(data + entries_[a.index].offset + 16, data + entries_[b.index].offset + 16,
+                                         common - 16);
+      if (difference != 0) return difference;
+    }
+    return a.key_bytes == b.key_bytes ? 0 : (a.key_bytes < b.key_bytes ? -1 : 1);
+  };
+  std::sort(order.begin(), order.end(), [&](const SortItem& a, const SortItem& b) {
+    if (a.first != b.first) return a.first < b.first;
+    if (a.second != b.second) return a.second < b.second;
+    const int difference = compare_keys(a, b);
+    return difference != 0 ? difference < 0 : a.index < b.index;
+  });
+  auto delta = std::make_shared<Delta>();
+  delta->first_epoch_ = epoch_;
+  delta->last_epoch_ = epoch_;
+  delta->index_.reserve(order.size());
+  for (size_t i = 0; i < order.size(); i++) {
+    const bool superseded = i + 1 < order.size() && order[i].first == order[i + 1].first &&
+                            order[i].second == order[i + 1].second && compare_keys(order[i], order[i + 1]) == 0;
+    if (!superseded) delta->index_.push_back(entries_[order[i].index]);
+  }
+  delta->data_ = std::move(data_);
+  delta->build_hash_index();
+  data_ = {};
+  entries_ = {};
+  return delta;
+}
+
+}  // namespace millrace
