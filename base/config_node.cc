@@ -1,6 +1,5 @@
 #include "base/config_node.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>

@@ -13,20 +13,20 @@
 namespace millrace {
 
 inline constexpr std::string_view kCrashPoints[] = {
-    "after-commit",  // the transaction is committed, nothing local has happened
-    "before-commit",  // everything of the epoch is flushed; before send-offsets, or the append to the epoch log
-    "bulk-load-finish",   // every run of a bulk load is ingested, its marker still says unfinished
-    "bulk-load-run",      // one sorted run of a bulk load has been written to disk
+    "after-commit",        // the transaction is committed, nothing local has happened
+    "before-commit",       // everything of the epoch is flushed; before send-offsets, or the append to the epoch log
+    "bulk-load-finish",    // every run of a bulk load is ingested, its marker still says unfinished
+    "bulk-load-run",       // one sorted run of a bulk load has been written to disk
     "changelog-produced",  // every delta of the epoch is in the producer's queue
-    "epoch-begin",  // an epoch is open: sinks may write
-    "local-decided",  // the epoch is synced in the epoch log, nothing else has happened
-    "log-appended",       // an epoch is synced in the epoch log
-    "log-dropped",        // epochs that an ingest covers have left the epoch log
-    "recover-begin",  // the store is open, nothing has been read
-    "recover-restored",  // the store holds the state of the progress record, nothing is processed yet
-    "restore-record",  // one changelog record (or entry of the epoch log) has been restored
-    "store-ingested",     // an SST with its progress record is part of the store
-    "store-sst-written",  // an SST is complete and synced, but not part of the store
+    "epoch-begin",         // an epoch is open: sinks may write
+    "local-decided",       // the epoch is synced in the epoch log, nothing else has happened
+    "log-appended",        // an epoch is synced in the epoch log
+    "log-dropped",         // epochs that an ingest covers have left the epoch log
+    "recover-begin",       // the store is open, nothing has been read
+    "recover-restored",    // the store holds the state of the progress record, nothing is processed yet
+    "restore-record",      // one changelog record (or entry of the epoch log) has been restored
+    "store-ingested",      // an SST with its progress record is part of the store
+    "store-sst-written",   // an SST is complete and synced, but not part of the store
 };
 static_assert(std::is_sorted(std::begin(kCrashPoints), std::end(kCrashPoints)));
 

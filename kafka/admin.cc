@@ -1,7 +1,7 @@
 #include "kafka/admin.h"
 
 #include <algorithm>
-#include <array>
+#include <set>
 #include <utility>
 
 #include "kafka/admin_request.h"
@@ -40,10 +40,7 @@ class RdAdmin : public KafkaAdmin, private RdClient::Observer {
   }
   Status explain(Status status);
   Status request_topic(const TopicSpec& spec, int timeout_ms);
-  Result<std::vector<int64_t>> list_offsets(const std::vector<TopicPartition>& partitions, int64_t spec,
-                                            int timeout_ms);
-  Result<std::vector<int64_t>> list_offsets_once(const std::vector<TopicPartition>& partitions, int64_t spec,
-                                                 int timeout_ms);
+  Result<std::vector<int64_t>> offsets(const std::vector<TopicPartition>& partitions, int64_t spec, int timeout_ms);
   Result<int> group_members_once(const std::string& group, int timeout_ms);
 
   Logger log_;
@@ -141,53 +138,18 @@ Status RdAdmin::create_topic(const TopicSpec& spec, int timeout_ms) {
   return Status::external(Code::kKafkaUnavailable, fmt::format("topic {} was created but does not appear", spec.name));
 }
 
-Result<std::vector<int64_t>> RdAdmin::list_offsets_once(const std::vector<TopicPartition>& partitions, int64_t spec,
-                                                        int timeout_ms) {
-  const std::string what = "cannot read the ends of partitions";
-  const auto list = make_partition_list(partitions);
-  for (int i = 0; i < list->cnt; i++) list->elems[i].offset = spec;
-  AdminRequest request(handle(), RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout_ms);
-  rd_kafka_ListOffsets(handle(), list.get(), request.options(), request.queue());
-  MR_ASSIGN(auto* event, request.wait(what));
-  size_t count = 0;
-  const auto** answers = rd_kafka_ListOffsets_result_infos(rd_kafka_event_ListOffsets_result(event), &count);
-  std::vector<int64_t> offsets(partitions.size(), -1);
-  std::map<TopicPartition, size_t> index;
-  for (size_t i = 0; i < partitions.size(); i++) index[partitions[i]] = i;
-  size_t found = 0;
-  for (size_t i = 0; i < count; i++) {
-    const auto* answer = rd_kafka_ListOffsetsResultInfo_topic_partition(answers[i]);
-    if (answer->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-      return from_kafka(answer->err, fmt::format("{}: topic {} partition {}", what, answer->topic, answer->partition));
-    }
-    const auto at = index.find({answer->topic, answer->partition});
-    if (at == index.end()) continue;
-    offsets[at->second] = answer->offset;
-    found++;
-  }
-  if (found != partitions.size()) return from_kafka(RD_KAFKA_RESP_ERR__BAD_MSG, what);
+Result<std::vector<int64_t>> RdAdmin::offsets(const std::vector<TopicPartition>& partitions, int64_t spec,
+                                              int timeout_ms) {
+  auto offsets = list_offsets(handle(), partitions, spec, timeout_ms);
+  if (!offsets.is_ok()) return explain(offsets.status());
   return offsets;
-}
-
-// Elections and restarts of brokers pass: tried again until the time is over.
-Result<std::vector<int64_t>> RdAdmin::list_offsets(const std::vector<TopicPartition>& partitions, int64_t spec,
-                                                   int timeout_ms) {
-  if (partitions.empty()) return std::vector<int64_t>();
-  const Deadline deadline(timeout_ms);
-  for (;;) {
-    auto offsets = list_offsets_once(partitions, spec, std::max(deadline.left_ms(), 1));
-    if (offsets.is_ok()) return offsets;
-    if (offsets.status().retry() == Retry::kNever) return offsets;
-    if (deadline.passed()) return explain(offsets.status());
-    deadline.wait_ms(kOnePoll);
-  }
 }
 
 Result<std::vector<Watermarks>> RdAdmin::watermarks(const std::vector<TopicPartition>& partitions, int timeout_ms) {
   const Deadline deadline(timeout_ms);
-  MR_ASSIGN(const std::vector<int64_t> lows, list_offsets(partitions, RD_KAFKA_OFFSET_SPEC_EARLIEST, timeout_ms));
+  MR_ASSIGN(const std::vector<int64_t> lows, offsets(partitions, RD_KAFKA_OFFSET_SPEC_EARLIEST, timeout_ms));
   MR_ASSIGN(const std::vector<int64_t> highs,
-            list_offsets(partitions, RD_KAFKA_OFFSET_SPEC_LATEST, std::max(deadline.left_ms(), 1)));
+            offsets(partitions, RD_KAFKA_OFFSET_SPEC_LATEST, std::max(deadline.left_ms(), 1)));
   std::vector<Watermarks> result;
   for (size_t i = 0; i < partitions.size(); i++) result.push_back({lows[i], highs[i]});
   return result;
@@ -197,14 +159,14 @@ Result<std::vector<int64_t>> RdAdmin::offsets_for_time(const std::vector<TopicPa
                                                        int timeout_ms) {
   MR_CHECK(time_ms >= 0);
   const Deadline deadline(timeout_ms);
-  MR_ASSIGN(std::vector<int64_t> offsets, list_offsets(partitions, time_ms, timeout_ms));
-  if (std::find(offsets.begin(), offsets.end(), -1) == offsets.end()) return offsets;
+  MR_ASSIGN(std::vector<int64_t> found, offsets(partitions, time_ms, timeout_ms));
+  if (std::find(found.begin(), found.end(), -1) == found.end()) return found;
   MR_ASSIGN(const std::vector<int64_t> highs,
-            list_offsets(partitions, RD_KAFKA_OFFSET_SPEC_LATEST, std::max(deadline.left_ms(), 1)));
-  for (size_t i = 0; i < offsets.size(); i++) {
-    if (offsets[i] < 0) offsets[i] = highs[i];
+            offsets(partitions, RD_KAFKA_OFFSET_SPEC_LATEST, std::max(deadline.left_ms(), 1)));
+  for (size_t i = 0; i < found.size(); i++) {
+    if (found[i] < 0) found[i] = highs[i];
   }
-  return offsets;
+  return found;
 }
 
 Result<int> RdAdmin::group_members_once(const std::string& group, int timeout_ms) {
@@ -233,6 +195,45 @@ Result<int> RdAdmin::group_members(const std::string& group, int timeout_ms) {
     if (deadline.passed()) return explain(members.status());
     deadline.wait_ms(kOnePoll);
   }
+}
+
+Result<std::vector<int64_t>> list_offsets_once(rd_kafka_t* client, const std::vector<TopicPartition>& partitions,
+                                               int64_t spec, int timeout_ms) {
+  const std::string what = "cannot read the ends of partitions";
+  const auto list = make_partition_list(partitions);
+  for (int i = 0; i < list->cnt; i++) list->elems[i].offset = spec;
+  AdminRequest request(client, RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout_ms);
+  rd_kafka_ListOffsets(client, list.get(), request.options(), request.queue());
+  MR_ASSIGN(auto* event, request.wait(what));
+  size_t count = 0;
+  const auto** answers = rd_kafka_ListOffsets_result_infos(rd_kafka_event_ListOffsets_result(event), &count);
+  std::vector<int64_t> offsets(partitions.size(), -1);
+  std::map<TopicPartition, size_t> index;
+  for (size_t i = 0; i < partitions.size(); i++) index[partitions[i]] = i;
+  size_t found = 0;
+  for (size_t i = 0; i < count; i++) {
+    const auto* answer = rd_kafka_ListOffsetsResultInfo_topic_partition(answers[i]);
+    if (answer->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+      return from_kafka(answer->err, fmt::format("{}: topic {} partition {}", what, answer->topic, answer->partition));
+    }
+    const auto at = index.find({answer->topic, answer->partition});
+    if (at == index.end()) continue;
+    offsets[at->second] = answer->offset;
+    found++;
+  }
+  if (found != partitions.size()) return from_kafka(RD_KAFKA_RESP_ERR__BAD_MSG, what);
+  return offsets;
+}
+
+// A missing topic looks like one without leaders.
+Status require_topics(rd_kafka_t* client, const std::vector<TopicPartition>& partitions, int timeout_ms) {
+  std::set<std::string> names;
+  for (const TopicPartition& at : partitions) names.insert(at.topic);
+  for (const std::string& name : names) {
+    MR_ASSIGN(const auto info, millrace::describe_topic(client, name, timeout_ms));
+    if (!info) return Status::user(Code::kTopicMissing, fmt::format("topic {} does not exist", name));
+  }
+  return Status::ok();
 }
 
 }  // namespace
@@ -285,6 +286,19 @@ Result<std::optional<TopicInfo>> describe_topic(rd_kafka_t* client, const std::s
       return std::optional<TopicInfo>(std::move(info));
     }
     if (!is_transient(code) || deadline.passed()) return from_kafka(code, what, rd_kafka_error_string(error));
+    deadline.wait_ms(kOnePoll);
+  }
+}
+
+Result<std::vector<int64_t>> list_offsets(rd_kafka_t* client, const std::vector<TopicPartition>& partitions,
+                                          int64_t spec, int timeout_ms) {
+  if (partitions.empty()) return std::vector<int64_t>();
+  const Deadline deadline(timeout_ms);
+  for (;;) {
+    auto offsets = list_offsets_once(client, partitions, spec, std::max(deadline.left_ms(), 1));
+    if (offsets.is_ok()) return offsets;
+    if (offsets.status().retry() == Retry::kNever || deadline.passed()) return offsets;
+    MR_RETURN_IF_ERROR(require_topics(client, partitions, std::max(deadline.left_ms(), 1)));
     deadline.wait_ms(kOnePoll);
   }
 }

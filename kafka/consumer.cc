@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "kafka/admin_request.h"
 #include "kafka/client.h"
 
 namespace millrace {
@@ -11,6 +12,7 @@ namespace {
 // Taken from librdkafka at a time; more than a caller asks for is kept for the next poll.
 constexpr size_t kTake = 2048;
 constexpr int kWatermarkTimeoutMs = 2000;
+constexpr int kResolveTimeoutMs = 1000;
 // What librdkafka keeps per waiting message beside the payload (its rd_kafka_op_t and malloc); its byte bound does not
 // count that, so the number of messages is bounded too.
 constexpr size_t kMessageOverheadBytes = 320;
@@ -67,6 +69,7 @@ class RdConsumer : public KafkaConsumer, private RdClient::Observer {
   rd_kafka_t* handle() const { return client_->get(); }
   void client_error(rd_kafka_resp_err_t error, const std::string& text) override;
   void release(size_t until);
+  void resolve(int64_t logical, int64_t spec, std::vector<PartitionOffset>* partitions);
   void take(int timeout_ms);
   uint32_t index_of(const rd_kafka_message_t& message);
   uint32_t find_index(const rd_kafka_message_t& message);
@@ -109,14 +112,32 @@ Status RdConsumer::assign(const std::vector<PartitionOffset>& partitions) {
   failed_ = Status::ok();
   last_index_ = 0;
   assigned_.clear();
-  for (const PartitionOffset& partition : partitions) {
+  std::vector<PartitionOffset> resolved = partitions;
+  resolve(kOffsetBeginning, RD_KAFKA_OFFSET_SPEC_EARLIEST, &resolved);
+  resolve(kOffsetEnd, RD_KAFKA_OFFSET_SPEC_LATEST, &resolved);
+  for (const PartitionOffset& partition : resolved) {
     MR_CHECK(partition.offset != kOffsetNone);
     assigned_.push_back({partition.at, nullptr, partition.offset});
   }
-  const auto list = make_offset_list(partitions);
+  const auto list = make_offset_list(resolved);
   const rd_kafka_resp_err_t error = rd_kafka_assign(handle(), list.get());
   if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return from_kafka(error, "cannot assign partitions");
   return Status::ok();
+}
+
+// Replaces `logical` by what it means now. librdkafka would do that too, but half a second later. What cannot be
+// resolved (no broker) stays as it is.
+void RdConsumer::resolve(int64_t logical, int64_t spec, std::vector<PartitionOffset>* partitions) {
+  std::vector<TopicPartition> wanted;
+  for (const PartitionOffset& partition : *partitions) {
+    if (partition.offset == logical) wanted.push_back(partition.at);
+  }
+  const auto offsets = list_offsets(handle(), wanted, spec, kResolveTimeoutMs);
+  if (!offsets.is_ok()) return;
+  size_t next = 0;
+  for (PartitionOffset& partition : *partitions) {
+    if (partition.offset == logical) partition.offset = (*offsets)[next++];
+  }
 }
 
 // Destroys messages [released_, until).

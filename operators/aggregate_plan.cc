@@ -65,11 +65,12 @@ bool AggregatePlan::plan(const std::vector<Edge>& inputs, Diagnostics& diagnosti
   program_.takes_retractions = input.type == EdgeType::kRetract;
   bool ok = plan_keys(diagnostics);
   AggregateCompiler compiler(*registry_, program_, diagnostics);
-  for (size_t i = 0; i < config_.fields.size(); i++) {
-    // After an error in key_by, key(F) would only repeat it.
-    if (ok || key_.parts.size() == config_.key_by.size()) {
-      ok = compiler.add_field(config_.fields.key_at(i), config_.fields.at(i)) && ok;
-    }
+  // After an error in key_by, key(F) would only repeat it.
+  const bool keys_typed = ok;
+  for (size_t i = 0; keys_typed && i < config_.fields.size(); i++) {
+    const ConfigNode node = config_.fields.at(i);
+    if (!ok && config_.fields.is_flow() && node.is_null()) continue;  // the rest of an expression that YAML has split
+    ok = compiler.add_field(config_.fields.key_at(i), node) && ok;
   }
   compiler.finish();
   if (!ok || !check_edge(input, diagnostics)) return false;

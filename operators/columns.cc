@@ -61,6 +61,7 @@ bool read_columns(const std::string& kind, const ConfigNode& body, const Schema&
   scope.schema = &input;
   for (size_t i = 0; i < body.size(); i++) {
     const ConfigNode node = body.at(i);
+    if (!ok && body.is_flow() && node.is_null()) continue;  // the rest of an expression that YAML has split
     ExpressionPtr expression = compile_node(node, scope, diagnostics);
     if (!expression) {
       ok = false;

@@ -115,9 +115,8 @@ Status ChangelogLog::produce(KafkaTopic* topic, const KafkaRecordOut& record, co
   switch (produced) {
     case Produced::kQueued: return Status::ok();
     case Produced::kQueueFull:
-      return Status::external(Code::kKafkaUnavailable,
-                              fmt::format("{}: the producer's queue stayed full for {} s", what,
-                                          settings_.transaction_timeout_ms / 1000));
+      return Status::external(Code::kKafkaUnavailable, fmt::format("{}: the producer's queue stayed full for {} s",
+                                                                   what, settings_.transaction_timeout_ms / 1000));
     case Produced::kTooLarge:
       return Status::user(Code::kRecordTooLarge,
                           fmt::format("{}: the state of one key is {} bytes, more than a Kafka record may have", what,

@@ -92,10 +92,11 @@ Status ChangelogLog::open_store(std::unique_ptr<StateStore>* store) {
     only_copy = entries.is_ok() && !entries->empty();
   }
   if (!only_copy || settings_.accept_reset) return Status::ok();
-  return Status::user(Code::kStateIncompatible,
-                      fmt::format("{} holds the only copy of a state of recovery mode local, which mode changelog would "
-                                  "replace; use another data_dir, or start once with --accept-reset, which deletes it",
-                                  state_directory(settings_)));
+  return Status::user(
+      Code::kStateIncompatible,
+      fmt::format("{} holds the only copy of a state of recovery mode local, which mode changelog would "
+                  "replace; use another data_dir, or start once with --accept-reset, which deletes it",
+                  state_directory(settings_)));
 }
 
 // The local store is a cache of the changelog: a damaged one is thrown away, loudly.
@@ -123,11 +124,12 @@ Status ChangelogLog::refuse_members() {
     if (!group.same_cluster || group_consumers_.count(group.group) != 0) continue;
     MR_ASSIGN(int members, admin_->group_members(group.group, kAdminTimeoutMs));
     if (members > 0) {
-      return Status::user(Code::kGroupHasMembers,
-                          fmt::format("group \"{}\" has {} live members; the pipeline assigns all partitions itself and "
-                                      "would commit over them: stop the other consumers, or give source \"{}\" a group "
-                                      "of its own",
-                                      group.group, members, group.source));
+      return Status::user(
+          Code::kGroupHasMembers,
+          fmt::format("group \"{}\" has {} live members; the pipeline assigns all partitions itself and "
+                      "would commit over them: stop the other consumers, or give source \"{}\" a group "
+                      "of its own",
+                      group.group, members, group.source));
     }
     MR_ASSIGN(group_consumers_[group.group], clients_.consumer({group.group, kGroupQueueBytes}));
   }
@@ -157,9 +159,10 @@ Status ChangelogLog::settle(const std::optional<ProgressRecord>& record, StateSt
                                      "truncated",
                                      span.high, position->offset));
     } else if (!full_because->empty() && span.low > span.floor) {
-      status = gap(span, fmt::format("records below offset {} were deleted, the state begins at {}, and the local store "
-                                     "does not help ({})",
-                                     span.low, span.floor, *full_because));
+      status =
+          gap(span, fmt::format("records below offset {} were deleted, the state begins at {}, and the local store "
+                                "does not help ({})",
+                                span.low, span.floor, *full_because));
     }
     if (status.is_ok()) continue;
     if (!settings_.accept_reset) return status;
@@ -177,10 +180,8 @@ Status ChangelogLog::make_plan(const std::optional<ProgressRecord>& record, cons
                                RestorePlan* plan) {
   MR_ASSIGN(OperatorTable table, settle_operators(settings_, record ? &*record : nullptr, lost, log_));
   for (OperatorProgress& op : table.operators) op.changelog_topic = changelog_topic(settings_.pipeline, op.id);
-  uint64_t generation =
-      record ? record->generation + (table.reset ? 1 : 0) : first_generation(clock_.wall_ms());
-  identity_ = {settings_.pipeline, "changelog",     generation,
-               settings_.shards,   table.operators, table.next_operator};
+  uint64_t generation = record ? record->generation + (table.reset ? 1 : 0) : first_generation(clock_.wall_ms());
+  identity_ = {settings_.pipeline, "changelog", generation, settings_.shards, table.operators, table.next_operator};
   plan->target = record ? *record : ProgressRecord{};
   apply_identity(identity_, &plan->target);
   MR_ASSIGN(plan->spans, capture_spans(table, record));
@@ -232,11 +233,11 @@ Status ChangelogLog::refuse_foreign(const std::vector<ChangelogSpan>& spans, con
   return read_to_end(*reader_, ranges, ReadLimits{}, clock_, log_, [&](size_t range, const KafkaRecord& record) {
     return Status::user(
         Code::kProgressCorrupt,
-        fmt::format("{}[{}] holds records (offset {}), but the progress record on {} does not know this operator's "
-                    "state: it belongs to another owner or an earlier life of the operator. Delete the topic, rename the "
-                    "pipeline or operator, or start once with --accept-reset, which leaves those records behind",
-                    ranges[range].at.topic, ranges[range].at.partition, record.offset,
-                    progress_topic(settings_.pipeline)));
+        fmt::format(
+            "{}[{}] holds records (offset {}), but the progress record on {} does not know this operator's "
+            "state: it belongs to another owner or an earlier life of the operator. Delete the topic, rename the "
+            "pipeline or operator, or start once with --accept-reset, which leaves those records behind",
+            ranges[range].at.topic, ranges[range].at.partition, record.offset, progress_topic(settings_.pipeline)));
   });
 }
 
@@ -269,6 +270,10 @@ Status ChangelogLog::restore(const RestorePlan& plan, const std::string& full_be
     log_.info("the local store is restored in full: {}", full_because);
   }
   Result<uint64_t> full = replay_full(plan, *recovered->store, tools);
+  if (!full.is_ok() && full.status().code() == Code::kStateCorrupt) {
+    MR_RETURN_IF_ERROR(replace_store(&recovered->store, full.status()));
+    full = replay_full(plan, *recovered->store, tools);
+  }
   if (!full.is_ok()) return full.status();
   recovered->replayed_records = *full;
   recovered->restored_from = "full";

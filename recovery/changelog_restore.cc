@@ -143,14 +143,13 @@ Result<uint64_t> replay_full(const RestorePlan& plan, StateStore& store, const R
   EntryMaker entries(plan, tools.log);
   std::string key;
   uint64_t replayed = 0;
-  MR_RETURN_IF_ERROR(read_to_end(tools.consumer, ranges, tools.limits, tools.clock, tools.log,
-                                 [&](size_t range, const KafkaRecord& record) {
-                                   if (!entries.make(range, record, &key)) return Status::ok();
-                                   replayed++;
-                                   crash_point("restore-record");
-                                   return record.value.data() == nullptr ? load->remove(key)
-                                                                         : load->put(key, record.value);
-                                 }));
+  MR_RETURN_IF_ERROR(read_to_end(
+      tools.consumer, ranges, tools.limits, tools.clock, tools.log, [&](size_t range, const KafkaRecord& record) {
+        if (!entries.make(range, record, &key)) return Status::ok();
+        replayed++;
+        crash_point("restore-record");
+        return record.value.data() == nullptr ? load->remove(key) : load->put(key, record.value);
+      }));
   MR_RETURN_IF_ERROR(load->finish(plan.target.encode()));
   return replayed;
 }

@@ -19,11 +19,12 @@ SourceProgress* find_source(ProgressRecord& record, const std::string& name) {
 }
 
 Status contradicted(const std::string& group, const TopicPartition& at, int64_t committed, int64_t recorded) {
-  return Status::user(Code::kProgressContradicted,
-                      fmt::format("{}[{}]: group \"{}\" stands at offset {}, the progress record at {}; somebody moved the "
-                                  "group's offsets. Set the offset back to {}, or start once with --accept-reset, which "
-                                  "continues at the group's offset with the state as it is",
-                                  at.topic, at.partition, group, committed, recorded, recorded));
+  return Status::user(
+      Code::kProgressContradicted,
+      fmt::format("{}[{}]: group \"{}\" stands at offset {}, the progress record at {}; somebody moved the "
+                  "group's offsets. Set the offset back to {}, or start once with --accept-reset, which "
+                  "continues at the group's offset with the state as it is",
+                  at.topic, at.partition, group, committed, recorded, recorded));
 }
 
 Status compare_source(const RecoverySettings& settings, const RecoverySettings::KafkaGroup& group,
@@ -33,8 +34,7 @@ Status compare_source(const RecoverySettings& settings, const RecoverySettings::
     partitions.push_back({partition.at.name.topic, partition.at.name.partition});
   }
   if (partitions.empty()) return Status::ok();
-  MR_ASSIGN(std::vector<int64_t> offsets,
-            consumer.committed(partitions, settings.transaction_timeout_ms + kSettleMs));
+  MR_ASSIGN(std::vector<int64_t> offsets, consumer.committed(partitions, settings.transaction_timeout_ms + kSettleMs));
   for (size_t i = 0; i < partitions.size(); i++) {
     PartitionProgress& partition = source->partitions[i];
     if (offsets[i] == partition.at.position) continue;
@@ -78,9 +78,8 @@ Result<std::optional<ProgressRecord>> read_last_progress(KafkaAdmin& admin, Kafk
   Result<ProgressRecord> record = ProgressRecord::parse(*last);
   if (!record.is_ok()) return record.status().with_context(at.topic);
   if (record->pipeline != pipeline || record->mode != "changelog") {
-    return Status::terminal(Code::kProgressCorrupt,
-                            fmt::format("{}: the record belongs to pipeline \"{}\" in mode {}", at.topic,
-                                        record->pipeline, record->mode));
+    return Status::terminal(Code::kProgressCorrupt, fmt::format("{}: the record belongs to pipeline \"{}\" in mode {}",
+                                                                at.topic, record->pipeline, record->mode));
   }
   return std::optional<ProgressRecord>(std::move(*record));
 }

@@ -49,10 +49,10 @@ class LocalLog : public DecisionLog {
 };
 
 Status with_way_out(const Status& status, const std::string& directory) {
-  return Status::terminal(status.code(),
-                          fmt::format("{}: {}; recovery mode local has no other copy of this state: bring the directory "
-                                      "back from a backup, or start once with --accept-reset, which deletes it",
-                                      directory, status.message()));
+  return Status::terminal(
+      status.code(), fmt::format("{}: {}; recovery mode local has no other copy of this state: bring the directory "
+                                 "back from a backup, or start once with --accept-reset, which deletes it",
+                                 directory, status.message()));
 }
 
 Result<Recovered> LocalLog::recover() {
@@ -66,9 +66,8 @@ Result<Recovered> LocalLog::recover() {
     Code code = result.status().code();
     bool damaged = code == Code::kStateCorrupt || code == Code::kProgressCorrupt;
     if (!damaged && code != Code::kStateIncompatible) return result;
-    if (!settings_.accept_reset) {
-      return damaged ? Result<Recovered>(with_way_out(result.status(), state_directory(settings_))) : result;
-    }
+    if (!settings_.accept_reset && damaged) return with_way_out(result.status(), state_directory(settings_));
+    if (!settings_.accept_reset) return result;
     log_.warn("--accept-reset: {} is deleted and the pipeline starts empty ({})", state_directory(settings_),
               result.status().message());
     MR_RETURN_IF_ERROR(remove_store(state_directory(settings_)));
@@ -93,8 +92,7 @@ Result<Recovered> LocalLog::try_recover() {
   recovered.restored_from = record ? "local" : "empty";
   MR_RETURN_IF_ERROR(replay(store, &record, &recovered));
   MR_ASSIGN(OperatorTable table, settle_operators(settings_, record ? &*record : nullptr, {}, log_));
-  uint64_t generation =
-      record ? record->generation + (table.reset ? 1 : 0) : first_generation(clock_.wall_ms());
+  uint64_t generation = record ? record->generation + (table.reset ? 1 : 0) : first_generation(clock_.wall_ms());
   identity_ = {settings_.pipeline, "local", generation, settings_.shards, table.operators, table.next_operator};
   recovered.first_start = !record;
   if (record) recovered.progress = *record;
@@ -117,10 +115,11 @@ Result<std::optional<ProgressRecord>> LocalLog::read_record(StateStore& store) {
     return std::optional<ProgressRecord>();
   }
   if (record.mode != "local" || record.pipeline != settings_.pipeline) {
-    return Status::user(Code::kStateIncompatible,
-                        fmt::format("{} holds the state of pipeline \"{}\" in recovery mode {}; use another data_dir, or "
-                                    "start once with --accept-reset, which deletes it",
-                                    state_directory(settings_), record.pipeline, record.mode));
+    return Status::user(
+        Code::kStateIncompatible,
+        fmt::format("{} holds the state of pipeline \"{}\" in recovery mode {}; use another data_dir, or "
+                    "start once with --accept-reset, which deletes it",
+                    state_directory(settings_), record.pipeline, record.mode));
   }
   return std::optional<ProgressRecord>(std::move(record));
 }
@@ -147,8 +146,8 @@ Status LocalLog::replay(StateStore& store, std::optional<ProgressRecord>* record
               }));
     crash_point("restore-record");
     if (entry.epoch != logged.epoch) {
-      return Status::terminal(Code::kProgressCorrupt,
-                              fmt::format("the epoch log holds epoch {} in the place of {}", entry.epoch, logged.epoch));
+      return Status::terminal(Code::kProgressCorrupt, fmt::format("the epoch log holds epoch {} in the place of {}",
+                                                                  entry.epoch, logged.epoch));
     }
     progress = entry.progress;
     epoch = entry.epoch;

@@ -55,11 +55,12 @@ class NoneLog : public DecisionLog {
       if (!entries.empty()) mode = "local";
     }
     if (mode != "local" || settings_.accept_reset) return Status::ok();
-    return Status::user(Code::kStateIncompatible,
-                        fmt::format("{} holds the only copy of the state of recovery mode local, and mode none begins by "
-                                    "deleting it; remove the directory, use another data_dir, or start once with "
-                                    "--accept-reset",
-                                    state_directory(settings_)));
+    return Status::user(
+        Code::kStateIncompatible,
+        fmt::format("{} holds the only copy of the state of recovery mode local, and mode none begins by "
+                    "deleting it; remove the directory, use another data_dir, or start once with "
+                    "--accept-reset",
+                    state_directory(settings_)));
   }
 
   Result<std::unique_ptr<StateStore>> open_empty() {

@@ -29,11 +29,12 @@ Status check_layout(const RecoverySettings& settings, const ProgressRecord& reco
 }
 
 Status descriptor_changed(const OperatorProgress& stored, const RecoverySettings::Keyed& wanted) {
-  return Status::user(Code::kStateIncompatible,
-                      fmt::format("operator \"{}\": its state was written as `{}`, the pipeline now declares `{}`; give "
-                                  "the operator a new id (its state starts empty), take the change back, or start once "
-                                  "with --accept-reset, which empties the state of this operator",
-                                  wanted.id, stored.descriptor, wanted.descriptor));
+  return Status::user(
+      Code::kStateIncompatible,
+      fmt::format("operator \"{}\": its state was written as `{}`, the pipeline now declares `{}`; give "
+                  "the operator a new id (its state starts empty), take the change back, or start once "
+                  "with --accept-reset, which empties the state of this operator",
+                  wanted.id, stored.descriptor, wanted.descriptor));
 }
 
 }  // namespace

@@ -33,12 +33,21 @@ std::string RecordWriter::seal() {
 }
 
 RecordReader::RecordReader(std::string_view bytes, std::string_view magic, uint16_t version) : rest_(bytes) {
-  if (bytes.size() < kMagicBytes + sizeof(uint16_t) + kSealBytes) return fail("cut short");
-  if (bytes.substr(0, kMagicBytes) != magic) return fail("not a record of this kind");
+  if (bytes.size() < kMagicBytes + sizeof(uint16_t) + kSealBytes) {
+    fail("cut short");
+    return;
+  }
+  if (bytes.substr(0, kMagicBytes) != magic) {
+    fail("not a record of this kind");
+    return;
+  }
   rest_.remove_suffix(kSealBytes);
   uint64_t seal = 0;
   std::memcpy(&seal, bytes.data() + rest_.size(), sizeof seal);
-  if (seal != XXH64(rest_.data(), rest_.size(), 0)) return fail("checksum mismatch");
+  if (seal != XXH64(rest_.data(), rest_.size(), 0)) {
+    fail("checksum mismatch");
+    return;
+  }
   rest_.remove_prefix(kMagicBytes);
   uint16_t found = u16();
   if (found != version) fail(fmt::format("version {}; this program reads version {}", found, version));

@@ -1,6 +1,6 @@
-// SinkLender: the idempotent producer that Kafka sinks use when their output is not part of the decision (at_least_once,
-// and the modes local and none). It is flushed before every decision, so that no decided input can be without its
-// output. open, flush and close: the decider's thread; producer() and health(): any thread after open.
+// SinkLender: the idempotent producer that Kafka sinks use when their output is not part of the decision
+// (at_least_once, and the modes local and none). It is flushed before every decision, so that no decided input can be
+// without its output. open, flush and close: the decider's thread; producer() and health(): any thread after open.
 #pragma once
 
 #include <memory>

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <numeric>
 
 #include "base/check.h"
 #include "state/key_hash.h"
@@ -14,12 +13,6 @@ namespace {
 constexpr size_t kMaxEntries = UINT32_MAX - 1;
 // Slots hold index + 1; 0 is free. Keeps probes short at a load of at most one half.
 constexpr size_t kMinSlots = 8;
-
-void append_prefix(std::vector<char>& data, uint16_t shard, uint16_t operator_id) {
-  const char prefix[kFullKeyPrefix] = {static_cast<char>(shard >> 8), static_cast<char>(shard & 0xff),
-                                       static_cast<char>(operator_id >> 8), static_cast<char>(operator_id & 0xff)};
-  data.insert(data.end(), prefix, prefix + kFullKeyPrefix);
-}
 
 // Eight bytes of the key at `from` as an integer that compares like the bytes do; zero-padded.
 uint64_t ordered_word(const char* key, size_t key_bytes, size_t from) {
@@ -63,15 +56,38 @@ Delta::Value Delta::value(size_t i) const {
 }
 
 bool Delta::find(std::string_view wanted, Value* found) const {
-  if (hash_slots_.empty()) return false;
+  return find_hashed(wanted, hash_slots_.empty() ? 0 : hash_key(wanted), found);
+}
+
+bool Delta::find_hashed(std::string_view wanted, uint64_t hash, Value* found) const {
+  if (hash_slots_.empty()) {
+    const size_t i = lower_bound(wanted);
+    if (i == size() || key(i) != wanted) return false;
+    *found = value(i);
+    return true;
+  }
   const size_t mask = hash_slots_.size() - 1;
-  for (size_t slot = hash_key(wanted) & mask;; slot = (slot + 1) & mask) {
+  for (size_t slot = hash & mask;; slot = (slot + 1) & mask) {
     const uint32_t entry = hash_slots_[slot];
     if (entry == 0) return false;
     if (key(entry - 1) != wanted) continue;
     *found = value(entry - 1);
     return true;
   }
+}
+
+size_t Delta::lower_bound(std::string_view wanted) const {
+  size_t low = 0;
+  for (size_t count = size(); count > 0;) {
+    const size_t half = count / 2;
+    if (key(low + half) < wanted) {
+      low += half + 1;
+      count -= half + 1;
+    } else {
+      count = half;
+    }
+  }
+  return low;
 }
 
 void Delta::build_hash_index() {
@@ -103,7 +119,14 @@ bool later(const MergeCursor& a, const MergeCursor& b) {
 
 }  // namespace
 
-DeltaPtr Delta::merge(const std::vector<DeltaPtr>& oldest_first, bool drop_tombstones) {
+void Delta::append(Delta& to, const Delta& from, const Entry& entry) {
+  const size_t payload = entry.key_bytes + (entry.value_bytes == kTombstone ? 0 : entry.value_bytes);
+  const char* source = from.data_.data() + entry.offset;
+  to.index_.push_back({to.data_.size(), entry.key_bytes, entry.value_bytes});
+  to.data_.insert(to.data_.end(), source, source + payload);
+}
+
+DeltaPtr Delta::merge(const std::vector<DeltaPtr>& oldest_first, bool drop_tombstones, bool with_index) {
   auto merged = std::make_shared<Delta>();
   std::vector<MergeCursor> heap;
   size_t data_bytes = 0;
@@ -116,6 +139,7 @@ DeltaPtr Delta::merge(const std::vector<DeltaPtr>& oldest_first, bool drop_tombs
     entries += run.size();
     if (run.size() > 0) heap.push_back({&run, 0, age, run.key(0)});
   }
+  MR_CHECK(entries <= kMaxEntries);
   merged->data_.reserve(data_bytes);
   merged->index_.reserve(entries);
   std::make_heap(heap.begin(), heap.end(), later);
@@ -128,12 +152,7 @@ DeltaPtr Delta::merge(const std::vector<DeltaPtr>& oldest_first, bool drop_tombs
     const bool superseded = any && cursor.key == last_key;
     last_key = cursor.key;
     any = true;
-    if (!superseded && !(drop_tombstones && entry.value_bytes == kTombstone)) {
-      const size_t payload = entry.key_bytes + (entry.value_bytes == kTombstone ? 0 : entry.value_bytes);
-      const char* from = cursor.run->data_.data() + entry.offset;
-      merged->index_.push_back({merged->data_.size(), entry.key_bytes, entry.value_bytes});
-      merged->data_.insert(merged->data_.end(), from, from + payload);
-    }
+    if (!superseded && !(drop_tombstones && entry.value_bytes == kTombstone)) append(*merged, *cursor.run, entry);
     if (++cursor.position == cursor.run->size()) {
       heap.pop_back();
     } else {
@@ -146,27 +165,31 @@ DeltaPtr Delta::merge(const std::vector<DeltaPtr>& oldest_first, bool drop_tombs
     merged->data_.shrink_to_fit();
     merged->index_.shrink_to_fit();
   }
-  MR_CHECK(merged->index_.size() <= kMaxEntries);
-  merged->build_hash_index();
+  if (with_index) merged->build_hash_index();
   return merged;
 }
 
+void DeltaBuilder::add(std::string_view prefix, std::string_view key, std::string_view value) {
+  const size_t key_bytes = prefix.size() + key.size();
+  MR_CHECK(key_bytes < UINT32_MAX && value.size() < Delta::kTombstone);
+  const size_t offset = data_.size();
+  data_.resize(offset + key_bytes + value.size());
+  char* to = data_.data() + offset;
+  std::memcpy(to, prefix.data(), prefix.size());
+  if (!key.empty()) std::memcpy(to + prefix.size(), key.data(), key.size());
+  if (!value.empty()) std::memcpy(to + key_bytes, value.data(), value.size());
+  entries_.push_back({offset, static_cast<uint32_t>(key_bytes), static_cast<uint32_t>(value.size())});
+}
+
 void DeltaBuilder::put(uint16_t shard, uint16_t operator_id, std::string_view user_key, std::string_view value) {
-  const uint64_t offset = data_.size();
-  append_prefix(data_, shard, operator_id);
-  data_.insert(data_.end(), user_key.begin(), user_key.end());
-  data_.insert(data_.end(), value.begin(), value.end());
-  MR_CHECK(user_key.size() < UINT32_MAX - kFullKeyPrefix && value.size() < Delta::kTombstone);
-  entries_.push_back({offset, static_cast<uint32_t>(kFullKeyPrefix + user_key.size()),
-                      static_cast<uint32_t>(value.size())});
+  const char prefix[kFullKeyPrefix] = {static_cast<char>(shard >> 8), static_cast<char>(shard & 0xff),
+                                       static_cast<char>(operator_id >> 8), static_cast<char>(operator_id & 0xff)};
+  add({prefix, kFullKeyPrefix}, user_key, value);
 }
 
 void DeltaBuilder::put_full(std::string_view full_key, std::string_view value) {
-  MR_CHECK(full_key.size() >= kFullKeyPrefix && full_key.size() < UINT32_MAX && value.size() < Delta::kTombstone);
-  const uint64_t offset = data_.size();
-  data_.insert(data_.end(), full_key.begin(), full_key.end());
-  data_.insert(data_.end(), value.begin(), value.end());
-  entries_.push_back({offset, static_cast<uint32_t>(full_key.size()), static_cast<uint32_t>(value.size())});
+  MR_CHECK(full_key.size() >= kFullKeyPrefix);
+  add(full_key.substr(0, kFullKeyPrefix), full_key.substr(kFullKeyPrefix), value);
 }
 
 void DeltaBuilder::remove(uint16_t shard, uint16_t operator_id, std::string_view user_key) {
@@ -179,7 +202,7 @@ void DeltaBuilder::remove_full(std::string_view full_key) {
   entries_.back().value_bytes = Delta::kTombstone;
 }
 
-DeltaPtr DeltaBuilder::finish() {
+DeltaPtr DeltaBuilder::finish(bool with_index) {
   MR_CHECK(entries_.size() <= kMaxEntries);
   const char* data = data_.data();
   std::vector<SortItem> order(entries_.size());
@@ -214,7 +237,7 @@ DeltaPtr DeltaBuilder::finish() {
     if (!superseded) delta->index_.push_back(entries_[order[i].index]);
   }
   delta->data_ = std::move(data_);
-  delta->build_hash_index();
+  if (with_index) delta->build_hash_index();
   data_ = {};
   entries_ = {};
   return delta;

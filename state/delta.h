@@ -41,10 +41,19 @@ class Delta {
   // Entries in ascending order of full key, each key once.
   std::string_view key(size_t i) const;
   Value value(size_t i) const;
-  // True and *value set if the run holds this full key. Constant time (a hash index is built with the run).
+  // True and *value set if the run holds this full key. Constant time (a hash index is built with the run), or a binary
+  // search in a run built without one.
   bool find(std::string_view key, Value* value) const;
+  // For batches of keys: `hash` is hash_key(key) (state/key_hash.h); prefetch_slot some keys ahead hides the miss.
+  bool find_hashed(std::string_view key, uint64_t hash, Value* value) const;
+  void prefetch_slot(uint64_t hash) const {
+    if (!hash_slots_.empty()) __builtin_prefetch(&hash_slots_[hash & (hash_slots_.size() - 1)]);
+  }
+  // Index of the first entry whose key is not less; size() if there is none.
+  size_t lower_bound(std::string_view key) const;
   // Newest last: later runs win. Tombstones are kept unless drop_tombstones (the run becomes the bottom layer).
-  static DeltaPtr merge(const std::vector<DeltaPtr>& oldest_first, bool drop_tombstones);
+  // with_index: false for a run that is only read in order.
+  static DeltaPtr merge(const std::vector<DeltaPtr>& oldest_first, bool drop_tombstones, bool with_index = true);
 
  private:
   friend class DeltaBuilder;
@@ -54,6 +63,7 @@ class Delta {
     uint32_t value_bytes;  // kTombstone: deleted
   };
   static constexpr uint32_t kTombstone = UINT32_MAX;
+  static void append(Delta& to, const Delta& from, const Entry& entry);
   void build_hash_index();
   std::vector<char> data_;
   std::vector<Entry> index_;
@@ -73,9 +83,11 @@ class DeltaBuilder {
   size_t size() const { return entries_.size(); }
   size_t bytes() const { return data_.size(); }
   // Sorts; the builder is empty afterwards. Never null; an empty delta has size() 0.
-  DeltaPtr finish();
+  // with_index: false for a run that is only read in order.
+  DeltaPtr finish(bool with_index = true);
 
  private:
+  void add(std::string_view prefix, std::string_view key, std::string_view value);
   uint64_t epoch_;
   std::vector<char> data_;
   std::vector<Delta::Entry> entries_;

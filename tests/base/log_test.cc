@@ -3,7 +3,6 @@
 #include <doctest/doctest.h>
 
 #include <nlohmann/json.hpp>
-#include <regex>
 #include <thread>
 #include <vector>
 
@@ -20,7 +19,9 @@ TEST_CASE("text lines") {
     log.with_pipeline("orders").error("two\nlines \x1b[31m");
   }
   REQUIRE(lines.size() == 2);
-  CHECK(std::regex_match(lines[0], std::regex(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z info  commit 7)")));
+  std::string shape = lines[0];
+  for (char& c : shape) c = c >= '0' && c <= '9' ? '0' : c;
+  CHECK(shape == "0000-00-00T00:00:00.000Z info  commit 0");
   CHECK(lines[1].substr(25) == "error [orders] two\\nlines \\x1b[31m");
 }
 

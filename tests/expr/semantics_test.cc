@@ -125,14 +125,13 @@ class Bindings {
     values_["lst"] = list;
   }
   void add_headers() {
-    std::vector<ColumnPtr> names;
     std::vector<Cell> keys;
     std::vector<Cell> items;
     const std::string prefix = "record.headers.";
     for (const auto& [name, value] : values_) {
       if (name.rfind(prefix, 0) != 0) continue;
-      names.push_back(constant("'" + name.substr(prefix.size()) + "'"));
-      keys.push_back({names.back().get(), 0});
+      header_names_.push_back(constant("'" + name.substr(prefix.size()) + "'"));
+      keys.push_back({header_names_.back().get(), 0});
       items.push_back({value.get(), 0});
     }
     if (keys.empty()) return;
@@ -147,6 +146,7 @@ class Bindings {
   }
 
   std::map<std::string, ColumnPtr> values_;
+  std::vector<ColumnPtr> header_names_;
   ArenaPtr arena_;
 };
 
@@ -245,12 +245,12 @@ void check_group(const std::vector<Semantics>& group) {
   const auto arena = std::make_shared<Arena>();
   for (size_t i = 0; i < group.size(); i++) {
     const auto one = results(*evaluator, make_batch({bindings[i]}, Dead::kNone, arena), arena);
-    CHECK_MESSAGE(matches(group[i].expected, one[0]), text << " with " << group[i].bindings << " is " << one[0]);
+    CHECK_MESSAGE(matches(group[i].expected, one[0]), text << " with " << std::string(group[i].bindings) << " is " << one[0]);
   }
   for (const Dead dead : {Dead::kNone, Dead::kNull, Dead::kCopies}) {
     const auto many = results(*evaluator, make_batch(bindings, dead, arena), arena);
     for (size_t i = 0; i < group.size(); i++)
-      CHECK_MESSAGE(matches(group[i].expected, many[i]), text << " among others with " << group[i].bindings << " is "
+      CHECK_MESSAGE(matches(group[i].expected, many[i]), text << " among others with " << std::string(group[i].bindings) << " is "
                                                               << many[i] << " mode " << static_cast<int>(dead));
   }
 }

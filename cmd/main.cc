@@ -1,0 +1,75 @@
+// millrace: the command line. Only reads arguments; each verb has a file of its own.
+#include <CLI/CLI.hpp>
+#include <exception>
+
+#include "cmd/verbs.h"
+
+namespace {
+
+// CLI11 reports through exceptions; --help is one of them and ends with 0, anything else is a usage error.
+int parse_failure(const CLI::App& app, const CLI::ParseError& error) {
+  return app.exit(error) == 0 ? millrace::kExitOk : millrace::kExitUsage;
+}
+
+int run_main(int argc, char** argv) {
+  CLI::App app("Millrace runs stream processing pipelines that are written as YAML files.", "millrace");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string(MILLRACE_VERSION));
+  int exit_code = 0;
+
+  millrace::RunArguments run;
+  CLI::App* run_app = app.add_subcommand("run", "run pipelines until they end or a signal stops them");
+  run_app->add_option("-c,--config", run.config_file, "daemon file (millrace.yaml)");
+  run_app->add_option("paths", run.paths, "pipeline files or folders; they replace pipelines: of the daemon file");
+  run_app->add_flag("--accept-reset", run.accept_reset, "go on although group offsets or state contradict the progress record");
+  run_app->add_flag("-q,--quiet", run.quiet, "no progress line and no summary");
+  run_app->callback([&] { exit_code = millrace::run_verb(run); });
+
+  std::vector<std::string> lint_paths;
+  std::string lint_format = "text";
+  CLI::App* lint_app = app.add_subcommand("lint", "check pipeline files");
+  lint_app->add_option("files", lint_paths, "pipeline files or folders")->required();
+  lint_app->add_option("--format", lint_format, "text or json")->check(CLI::IsMember({"text", "json"}));
+  lint_app->callback([&] { exit_code = millrace::lint_verb(lint_paths, lint_format); });
+
+  std::string plan_file;
+  CLI::App* plan_app = app.add_subcommand("plan", "show how a pipeline will run and what it guarantees");
+  plan_app->add_option("file", plan_file, "pipeline file")->required();
+  plan_app->callback([&] { exit_code = millrace::plan_verb(plan_file); });
+
+  millrace::TryArguments trial;
+  CLI::App* try_app = app.add_subcommand("try", "run a pipeline on fixtures: no broker, rows to stdout");
+  try_app->add_option("file", trial.file, "pipeline file")->required();
+  try_app->add_option("--input", trial.inputs, "SOURCE=fixture.jsonl, once per source");
+  try_app->callback([&] { exit_code = millrace::try_verb(trial); });
+
+  std::string expression;
+  std::string json = "{}";
+  CLI::App* expr_app = app.add_subcommand("expr", "evaluate an expression on one JSON record");
+  expr_app->add_option("expression", expression, "expression")->required();
+  expr_app->add_option("--json", json, "the record");
+  expr_app->callback([&] { exit_code = millrace::expr_verb(expression, json); });
+
+  bool version_json = false;
+  CLI::App* version_app = app.add_subcommand("version", "print the versions of millrace and its libraries");
+  version_app->add_flag("--json", version_json, "as JSON");
+  version_app->callback([&] { exit_code = millrace::version_verb(version_json); });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return parse_failure(app, error);
+  }
+  return exit_code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run_main(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "millrace: %s (MR9001: this is a bug in millrace)\n", error.what());
+    return millrace::kExitFailed;
+  }
+}
