@@ -91,14 +91,14 @@ std::optional<int64_t> parse_duration_ms(std::string_view text);
 std::optional<int64_t> parse_size_bytes(std::string_view text);
 
 // An unquoted expression that YAML has split, as in `fields: {paid: sum(amount, status == "paid")}` or
-// `key_by: [f(a, b)]`, or cut at ` #`: if the plain scalar at `index` of a mapping or sequence has unbalanced brackets or
-// quotes and the file goes on behind it, reports kExpressionUnquoted at its start with the whole in quotes as hint, and
-// returns true. For whoever is about to report that scalar as a broken expression, and for MapReader::finish().
+// `key_by: [f(a, b)]`, or cut at ` #`: if the plain scalar at `index` of a mapping or sequence has unbalanced brackets
+// or quotes and the file goes on behind it, reports kExpressionUnquoted at its start with the whole in quotes as hint,
+// and returns true. For whoever is about to report that scalar as a broken expression, and for MapReader::finish().
 bool report_split_expression(const ConfigNode& collection, size_t index, Diagnostics& diagnostics);
 
 // Reads a mapping key by key; finish() reports every key that nobody asked for, with the nearest that somebody did. A
-// node that is not a mapping is reported by the constructor and then reads as empty; null reads as an empty mapping. The
-// *_or functions and choice() return the fallback for an absent key, for `key:` without a value, and after an error.
+// node that is not a mapping is reported by the constructor and then reads as empty; null reads as an empty mapping.
+// The *_or functions and choice() return the fallback for an absent key, for `key:` without a value, after an error.
 //
 //   MapReader map(node, diagnostics);
 //   config.topic = map.required_string("topic");

@@ -74,7 +74,6 @@ std::string render(LogFormat format, LogLevel level, const std::string& pipeline
 
 }  // namespace
 
-// The pool is declared first: destroyed last, it waits until the queue is written.
 struct Logger::Backend {
   explicit Backend(spdlog::sink_ptr sink)
       : pool(std::make_shared<spdlog::details::thread_pool>(kQueuedLines, 1)),
@@ -83,6 +82,11 @@ struct Logger::Backend {
     logger->set_level(spdlog::level::trace);
     logger->set_formatter(std::make_unique<spdlog::pattern_formatter>("%v", spdlog::pattern_time_type::utc));
   }
+  // Writes what is queued and joins the writer before what it uses goes.
+  ~Backend() { pool.reset(); }
+  Backend(const Backend&) = delete;
+  Backend& operator=(const Backend&) = delete;
+
   std::shared_ptr<spdlog::details::thread_pool> pool;
   std::shared_ptr<spdlog::async_logger> logger;
 };

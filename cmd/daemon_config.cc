@@ -3,7 +3,8 @@
 namespace millrace {
 namespace {
 
-// Keys of later versions are accepted from the start, so that one file serves old and new binaries; their values are not read yet.
+// Keys of later versions are accepted from the start, so that one file serves old and new binaries; their values are
+// not read yet.
 void accept(MapReader& map, const char* key) { map.child(key); }
 
 void read_admin(const ConfigNode& node, DaemonConfig& config, Diagnostics& diagnostics) {

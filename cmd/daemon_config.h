@@ -12,10 +12,10 @@ namespace millrace {
 
 struct DaemonConfig {
   std::string data_dir = "./millrace-data";
-  std::vector<std::string> pipelines;     // globs
-  size_t threads = 0;                     // 0: the CPU quota
-  size_t memory_limit_bytes = 0;          // 0: none
-  bool admin = false;                     // the key is there: open the port
+  std::vector<std::string> pipelines;  // globs
+  size_t threads = 0;                  // 0: the CPU quota
+  size_t memory_limit_bytes = 0;       // 0: none
+  bool admin = false;                  // the key is there: open the port
   std::string admin_listen = "127.0.0.1:7490";
   std::string admin_token_file;
   int64_t shutdown_grace_ms = 30'000;

@@ -21,7 +21,8 @@ int run_main(int argc, char** argv) {
   CLI::App* run_app = app.add_subcommand("run", "run pipelines until they end or a signal stops them");
   run_app->add_option("-c,--config", run.config_file, "daemon file (millrace.yaml)");
   run_app->add_option("paths", run.paths, "pipeline files or folders; they replace pipelines: of the daemon file");
-  run_app->add_flag("--accept-reset", run.accept_reset, "go on although group offsets or state contradict the progress record");
+  run_app->add_flag("--accept-reset", run.accept_reset,
+                    "go on although group offsets or state contradict the progress record");
   run_app->add_flag("-q,--quiet", run.quiet, "no progress line and no summary");
   run_app->callback([&] { exit_code = millrace::run_verb(run); });
 

@@ -1,4 +1,5 @@
-// millrace run: loads pipelines, runs each with a PipelineRunner, watches signals, prints progress and a summary on stderr.
+// millrace run: loads pipelines, runs each with a PipelineRunner, watches signals, prints progress and a summary on
+// stderr.
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -54,7 +55,9 @@ class Signals {
 double cpu_seconds() {
   rusage use{};
   getrusage(RUSAGE_SELF, &use);
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6; };
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
+  };
   return seconds(use.ru_utime) + seconds(use.ru_stime);
 }
 
@@ -76,8 +79,9 @@ class Daemon {
     wait();
     print_progress();
     print_summary();
-    const bool failed = std::any_of(runners_.begin(), runners_.end(),
-                                    [](const auto& runner) { return runner->status().state == PipelineState::kFailed; });
+    const bool failed = std::any_of(runners_.begin(), runners_.end(), [](const auto& runner) {
+      return runner->status().state == PipelineState::kFailed;
+    });
     runners_.clear();
     return failed ? kExitFailed : kExitOk;
   }
@@ -85,7 +89,8 @@ class Daemon {
  private:
   bool load() {
     Diagnostics diagnostics;
-    if (!arguments_.config_file.empty()) config_ = load_daemon_config(arguments_.config_file, environment_variables(), diagnostics);
+    if (!arguments_.config_file.empty())
+      config_ = load_daemon_config(arguments_.config_file, environment_variables(), diagnostics);
     exits_ = !arguments_.paths.empty() || arguments_.config_file.empty();
     const std::vector<std::string> files =
         arguments_.paths.empty() ? expand_globs(config_.pipelines) : expand_paths(arguments_.paths, diagnostics);
@@ -112,7 +117,9 @@ class Daemon {
       settings.clock = &clock_;
       settings.log = log_.with_pipeline(plan->spec->name);
       settings.executor = executor_.get();
-      settings.make_log = [this, log = settings.log](const RecoverySettings& recovery) { return make_decision_log(recovery, clock_, log); };
+      settings.make_log = [this, log = settings.log](const RecoverySettings& recovery) {
+        return make_decision_log(recovery, clock_, log);
+      };
       runners_.push_back(std::make_unique<PipelineRunner>(*plan, settings, [this] { one_ended(); }));
     }
     for (auto& runner : runners_) runner->start();
@@ -169,8 +176,9 @@ class Daemon {
       const int64_t span = std::max<int64_t>(now - (seen.at_ms ? seen.at_ms : started_ms_), 1);
       const uint64_t rows = status.records_in - std::min(seen.records, status.records_in);
       seen = {now, status.records_in};
-      std::string line = plans_[i]->spec->name + ": " + to_string(status.state) + ", " + std::to_string(status.records_in) +
-                         " records, " + std::to_string(rows * 1000 / static_cast<uint64_t>(span)) + " records/s";
+      std::string line = plans_[i]->spec->name + ": " + to_string(status.state) + ", " +
+                         std::to_string(status.records_in) + " records, " +
+                         std::to_string(rows * 1000 / static_cast<uint64_t>(span)) + " records/s";
       if (status.lag_records >= 0) line += ", lag " + std::to_string(status.lag_records);
       line += ", epoch " + std::to_string(status.epoch);
       if (!status.sources_connected) line += ", source not connected";
@@ -189,8 +197,9 @@ class Daemon {
 
   static void print_pipeline_summary(const std::string& name, const PipelineRunner& runner, double seconds) {
     const PipelineStatus status = runner.status();
-    std::fprintf(stderr, "%s: %s, %llu records in %.1f s (%.0f records/s), %llu epochs, %llu restarts\n", name.c_str(), to_string(status.state),
-                 static_cast<unsigned long long>(status.records_in), seconds, static_cast<double>(status.records_in) / std::max(seconds, 0.001),
+    std::fprintf(stderr, "%s: %s, %llu records in %.1f s (%.0f records/s), %llu epochs, %llu restarts\n", name.c_str(),
+                 to_string(status.state), static_cast<unsigned long long>(status.records_in), seconds,
+                 static_cast<double>(status.records_in) / std::max(seconds, 0.001),
                  static_cast<unsigned long long>(status.decisions), static_cast<unsigned long long>(runner.restarts()));
     if (!status.restored_from.empty() && status.restored_from != "empty")
       std::fprintf(stderr, "  restored from %s: %llu records replayed in %lld ms\n", status.restored_from.c_str(),
@@ -209,7 +218,8 @@ class Daemon {
       add("dead letters", counts.dead_letters);
       std::fprintf(stderr, "%s\n", line.c_str());
     }
-    if (!runner.last_error().is_ok()) std::fprintf(stderr, "  last error: %s\n", runner.last_error().to_string().c_str());
+    if (!runner.last_error().is_ok())
+      std::fprintf(stderr, "  last error: %s\n", runner.last_error().to_string().c_str());
   }
 
   struct Seen {

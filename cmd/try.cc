@@ -1,4 +1,5 @@
-// millrace try: the pipeline as it is written, but sources read fixtures, sinks write JSON rows to stdout and state lives in memory. Ends when the fixtures do.
+// millrace try: the pipeline as it is written, but sources read fixtures, sinks write JSON rows to stdout and state
+// lives in memory. Ends when the fixtures do.
 #include <condition_variable>
 #include <iostream>
 #include <map>
@@ -17,7 +18,8 @@ ConfigNode scalar(const std::string& text, Diagnostics& diagnostics) {
   // Quoted, so that no character of a path means anything to YAML.
   std::string quoted = "'";
   for (char c : text) quoted += c == '\'' ? "''" : std::string(1, c);
-  return ConfigNode::parse("--input", quoted + "'", [](const std::string&) { return std::nullopt; }, diagnostics);
+  return ConfigNode::parse(
+      "--input", quoted + "'", [](const std::string&) { return std::nullopt; }, diagnostics);
 }
 
 // SOURCE=FILE pairs; false and a message for anything else.
@@ -34,7 +36,8 @@ bool read_inputs(const std::vector<std::string>& arguments, std::map<std::string
 }
 
 // Puts fixtures in the place of sources. False after a message.
-bool replace_sources(PipelineSpec& spec, std::map<std::string, std::string> inputs, const Registries& registries, Diagnostics& diagnostics) {
+bool replace_sources(PipelineSpec& spec, std::map<std::string, std::string> inputs, const Registries& registries,
+                     Diagnostics& diagnostics) {
   for (SourceSpec& source : spec.sources) {
     const auto input = inputs.find(source.name);
     if (input == inputs.end()) {

@@ -1,4 +1,5 @@
-// The verbs of the command line, one file each. Each returns the exit code: 0 ok, 1 failed, 2 usage, 78 bad configuration. Data on stdout, everything else on stderr.
+// The verbs of the command line, one file each. Each returns the exit code: 0 ok, 1 failed, 2 usage, 78 bad
+// configuration. Data on stdout, everything else on stderr.
 #pragma once
 
 #include <string>
@@ -12,10 +13,10 @@ inline constexpr int kExitUsage = 2;
 inline constexpr int kExitConfig = 78;
 
 struct RunArguments {
-  std::string config_file;                 // -c
-  std::vector<std::string> paths;          // files or folders
+  std::string config_file;         // -c
+  std::vector<std::string> paths;  // files or folders
   bool accept_reset = false;
-  bool quiet = false;                      // no progress line and summary
+  bool quiet = false;  // no progress line and summary
 };
 int run_verb(const RunArguments& arguments);
 
@@ -24,7 +25,7 @@ int plan_verb(const std::string& file);
 
 struct TryArguments {
   std::string file;
-  std::vector<std::string> inputs;         // SOURCE=fixture.jsonl
+  std::vector<std::string> inputs;  // SOURCE=fixture.jsonl
 };
 int try_verb(const TryArguments& arguments);
 

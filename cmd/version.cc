@@ -17,8 +17,8 @@ int version_verb(bool json) {
                                              {"compiler", __VERSION__}};
     std::cout << document.dump() << std::endl;
   } else {
-    std::cout << "millrace " << MILLRACE_VERSION << " (librdkafka " << kafka_library_version() << ", RocksDB " << rocksdb_library_version() << ")"
-              << std::endl;
+    std::cout << "millrace " << MILLRACE_VERSION << " (librdkafka " << kafka_library_version() << ", RocksDB "
+              << rocksdb_library_version() << ")" << std::endl;
   }
   return kExitOk;
 }

@@ -247,7 +247,8 @@ Checker::Id Checker::field_of(uint32_t base, const Ast& ast) {
   if (field < 0) {
     std::vector<std::string> candidates;
     for (const Field& candidate : type.fields()) candidates.push_back(candidate.name);
-    return fail(ast.offset, LintCode::kUnknownField, fmt::format("unknown field \"{}\" of {}", ast.name, type.to_string()),
+    return fail(ast.offset, LintCode::kUnknownField,
+                fmt::format("unknown field \"{}\" of {}", ast.name, type.to_string()),
                 did_you_mean(ast.name, candidates));
   }
   const Type& result = type.fields()[static_cast<size_t>(field)].type;

@@ -8,8 +8,8 @@
 
 namespace millrace::expr {
 
-// One compilation. Every check returns the node of its tree, or nullopt once the error is recorded; siblings of a failed
-// tree are still checked, so that all errors are found.
+// One compilation. Every check returns the node of its tree, or nullopt once the error is recorded; siblings of a
+// failed tree are still checked, so that all errors are found.
 class Checker {
  public:
   Checker(const Ast& root, const Scope& scope, std::vector<ExpressionError>* errors);

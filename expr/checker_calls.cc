@@ -13,9 +13,7 @@ namespace {
 
 bool is_operator(std::string_view name) { return name.front() == '_' || name.back() == '_' || name.front() == '@'; }
 
-bool is_nested(TypeKind kind) {
-  return kind == TypeKind::kList || kind == TypeKind::kStruct || kind == TypeKind::kMap;
-}
+bool is_nested(TypeKind kind) { return kind == TypeKind::kList || kind == TypeKind::kStruct || kind == TypeKind::kMap; }
 
 // A list longer than this is looked up in a hash set.
 constexpr size_t kFewItems = 8;

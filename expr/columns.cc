@@ -11,7 +11,7 @@ bool is_null_cell(Cell cell) {
 }
 
 template <class T>
-const T* gather_values(const Cell* cells, uint32_t count, Arena& arena, const T* Column::* values) {
+const T* gather_values(const Cell* cells, uint32_t count, Arena& arena, const T* Column::*values) {
   T* out = arena.array<T>(count);
   for (uint32_t i = 0; i < count; i++) out[i] = is_null_cell(cells[i]) ? T{} : (cells[i].column->*values)[cells[i].row];
   return out;

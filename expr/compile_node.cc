@@ -56,10 +56,9 @@ ExpressionPtr compile_node(const ConfigNode& node, const Scope& scope, Diagnosti
   std::vector<ExpressionError> errors;
   ExpressionPtr expression = compile_expression(ast, scope, &errors);
   if (expression && wanted && !(expression->type() == *wanted)) {
-    errors.push_back({LintCode::kExpressionType, 0,
-                      fmt::format("expected {}, the expression is {}", wanted->to_string(),
-                                  expression->type().to_string()),
-                      ""});
+    errors.push_back(
+        {LintCode::kExpressionType, 0,
+         fmt::format("expected {}, the expression is {}", wanted->to_string(), expression->type().to_string()), ""});
     expression = nullptr;
   }
   report_expression_errors(node, errors, diagnostics);

@@ -1,5 +1,5 @@
-// Arithmetic. Overflow is found by a flag that a whole loop collects; only when it is set is the loop walked again for the
-// rows that failed.
+// Arithmetic. Overflow is found by a flag that a whole loop collects; only when it is set is the loop walked again for
+// the rows that failed.
 #include <cmath>
 
 #include "expr/map_rows.h"
@@ -114,15 +114,24 @@ void doubles(Frame& frame, const Node&, const Vector* args, const Live& live, Ve
   map_two<double, double>(live, frame.output<double>(out), args[0], args[1], F{});
 }
 
-struct AddDoubles { double operator()(double a, double b) const { return a + b; } };
-struct SubtractDoubles { double operator()(double a, double b) const { return a - b; } };
-struct MultiplyDoubles { double operator()(double a, double b) const { return a * b; } };
+struct AddDoubles {
+  double operator()(double a, double b) const { return a + b; }
+};
+struct SubtractDoubles {
+  double operator()(double a, double b) const { return a - b; }
+};
+struct MultiplyDoubles {
+  double operator()(double a, double b) const { return a * b; }
+};
 struct DivideDoubles {
   // IEEE: x / 0.0 is an infinity or NaN, not an error.
 #if defined(__clang__) || defined(__GNUC__)
   __attribute__((no_sanitize("undefined")))
 #endif
-  double operator()(double a, double b) const { return a / b; }
+  double
+  operator()(double a, double b) const {
+    return a / b;
+  }
 };
 
 }  // namespace
@@ -174,7 +183,8 @@ void random_int(Frame& frame, const Node& node, const Vector* args, const Live& 
       frame.fail(out, row, "empty range in random(lo, hi): lo must be less than hi");
       return;
     }
-    const uint64_t bits = mix(mix(static_cast<uint64_t>(args[2].ints[args[2].at(row)])) ^ static_cast<uint64_t>(node.number));
+    const uint64_t bits =
+        mix(mix(static_cast<uint64_t>(args[2].ints[args[2].at(row)])) ^ static_cast<uint64_t>(node.number));
     const uint64_t range = static_cast<uint64_t>(hi) - static_cast<uint64_t>(lo);
     const auto scaled = static_cast<uint64_t>((static_cast<unsigned __int128>(bits) * range) >> 64);
     o[row] = static_cast<int64_t>(static_cast<uint64_t>(lo) + scaled);

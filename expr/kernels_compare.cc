@@ -20,15 +20,24 @@ int compare_int_double(int64_t i, double d) {
 }
 
 template <class T>
-bool less(T a, T b) { return a < b; }
+bool less(T a, T b) {
+  return a < b;
+}
 bool less(int64_t a, double b) { return compare_int_double(a, b) == -1; }
 bool less(double a, int64_t b) { return compare_int_double(b, a) == 1; }
 template <class T>
-bool less_equal(T a, T b) { return a <= b; }
+bool less_equal(T a, T b) {
+  return a <= b;
+}
 bool less_equal(int64_t a, double b) { return compare_int_double(a, b) <= 0; }
-bool less_equal(double a, int64_t b) { const int c = compare_int_double(b, a); return c == 0 || c == 1; }
+bool less_equal(double a, int64_t b) {
+  const int c = compare_int_double(b, a);
+  return c == 0 || c == 1;
+}
 template <class T>
-bool equal(T a, T b) { return a == b; }
+bool equal(T a, T b) {
+  return a == b;
+}
 bool equal(int64_t a, double b) { return compare_int_double(a, b) == 0; }
 bool equal(double a, int64_t b) { return compare_int_double(b, a) == 0; }
 
@@ -63,8 +72,8 @@ void equal_words(const Live& live, uint8_t* o, const std::string_view* texts, st
   const Word head = load<Word>(constant.data());
   const Word tail = load<Word>(constant.data() + size - sizeof(Word));
   map_one(live, o, texts, [=](const std::string_view& text) {
-    const bool same = text.size() == size && load<Word>(text.data()) == head &&
-                      load<Word>(text.data() + size - sizeof(Word)) == tail;
+    const bool same =
+        text.size() == size && load<Word>(text.data()) == head && load<Word>(text.data() + size - sizeof(Word)) == tail;
     return uint8_t{same != kNegate};
   });
 }
@@ -72,7 +81,8 @@ void equal_words(const Live& live, uint8_t* o, const std::string_view* texts, st
 template <bool kNegate>
 void equal_constant(const Live& live, uint8_t* o, const std::string_view* texts, std::string_view constant) {
   const size_t size = constant.size();
-  if (size == 0) return map_one(live, o, texts, [](const std::string_view& t) { return uint8_t{t.empty() != kNegate}; });
+  if (size == 0)
+    return map_one(live, o, texts, [](const std::string_view& t) { return uint8_t{t.empty() != kNegate}; });
   if (size == 1) return equal_words<uint8_t, kNegate>(live, o, texts, constant);
   if (size < 4) return equal_words<uint16_t, kNegate>(live, o, texts, constant);
   if (size < 8) return equal_words<uint32_t, kNegate>(live, o, texts, constant);
@@ -81,26 +91,36 @@ void equal_constant(const Live& live, uint8_t* o, const std::string_view* texts,
 }
 
 template <class A, class B, bool kNegate>
-void equal_kernel(Frame& frame, const Node&, const Vector* args, const Live& live, Vector& out) {
-  uint8_t* o = frame.output<uint8_t>(out);
-  const Vector& left = args[0];
-  const Vector& right = args[1];
-  if (left.nulls || right.nulls) {
-    const A* a = values<A>(left);
-    const B* b = values<B>(right);
-    live.each([&](uint32_t row) {
-      const bool left_null = left.is_null(row);
-      const bool right_null = right.is_null(row);
-      const bool same = left_null || right_null ? left_null && right_null : equal(a[left.at(row)], b[right.at(row)]);
-      o[row] = uint8_t{same != kNegate};
-    });
-    return;
-  }
+void equal_or_null(uint8_t* o, const Vector& left, const Vector& right, const Live& live) {
+  const A* a = values<A>(left);
+  const B* b = values<B>(right);
+  live.each([&](uint32_t row) {
+    const bool left_null = left.is_null(row);
+    const bool right_null = right.is_null(row);
+    const bool same = left_null || right_null ? left_null && right_null : equal(a[left.at(row)], b[right.at(row)]);
+    o[row] = uint8_t{same != kNegate};
+  });
+}
+
+template <class A, class B, bool kNegate>
+void compare(uint8_t* o, const Vector& left, const Vector& right, const Live& live) {
   if constexpr (std::is_same_v<A, std::string_view>) {
     if (right.constant && !left.constant) return equal_constant<kNegate>(live, o, left.strings, right.strings[0]);
     if (left.constant && !right.constant) return equal_constant<kNegate>(live, o, right.strings, left.strings[0]);
   }
   map_two<A, B>(live, o, left, right, [](A a, B b) { return uint8_t{equal(a, b) != kNegate}; });
+}
+
+template <class A, class B, bool kNegate>
+void equal_kernel(Frame& frame, const Node&, const Vector* args, const Live& live, Vector& out) {
+  uint8_t* o = frame.output<uint8_t>(out);
+  const Vector& left = args[0];
+  const Vector& right = args[1];
+  if (right.nulls || (left.nulls && (!right.constant || !values<A>(left))))
+    return equal_or_null<A, B, kNegate>(o, left, right, live);
+  compare<A, B, kNegate>(o, left, right, live);
+  // Null rows have a value, if a meaningless one: comparing it with a constant and setting them right is quicker.
+  if (left.nulls) live.each([&](uint32_t row) { o[row] = left.is_null(row) ? uint8_t{kNegate} : o[row]; });
 }
 
 void not_kernel(Frame& frame, const Node&, const Vector* args, const Live& live, Vector& out) {
@@ -143,8 +163,10 @@ bool equal_cells(Cell a, Cell b) {
   const TypeKind kind = a.column->type.kind();
   const TypeKind other = b.column->type.kind();
   if (kind != other) {
-    if (kind == TypeKind::kInt && other == TypeKind::kDouble) return equal(a.column->ints[a.row], b.column->doubles[b.row]);
-    if (kind == TypeKind::kDouble && other == TypeKind::kInt) return equal(b.column->ints[b.row], a.column->doubles[a.row]);
+    if (kind == TypeKind::kInt && other == TypeKind::kDouble)
+      return equal(a.column->ints[a.row], b.column->doubles[b.row]);
+    if (kind == TypeKind::kDouble && other == TypeKind::kInt)
+      return equal(b.column->ints[b.row], a.column->doubles[a.row]);
     return false;
   }
   switch (kind) {
@@ -174,6 +196,10 @@ bool equal_cells(Cell a, Cell b) {
       return true;
   }
   return false;
+}
+
+void equal_to_constant(const Live& live, uint8_t* out, const std::string_view* texts, std::string_view constant) {
+  equal_constant<false>(live, out, texts, constant);
 }
 
 namespace kernels {

@@ -1,6 +1,7 @@
 // Conversions between types, by cel-spec's rules and ranges.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "expr/number_text.h"
@@ -41,17 +42,28 @@ void parse_text(Frame& frame, const Node&, const Vector* args, const Live& live,
   });
 }
 
-template <class From, std::string (*kFormat)(From)>
+// Room for the text of any number, timestamp or duration.
+constexpr size_t kMaxText = std::max(kMaxNumberText, kMaxTimeText);
+
+template <class From, size_t (*kWrite)(From, char*)>
 void format_value(Frame& frame, const Node&, const Vector* args, const Live& live, Vector& out) {
   string_view* o = frame.output<string_view>(out);
   const From* in = values<From>(args[0]);
-  live.each([&](uint32_t row) { o[row] = frame.result->copy(kFormat(in[args[0].at(row)])); });
+  live.each([&](uint32_t row) {
+    char text[kMaxText];
+    const size_t size = kWrite(in[args[0].at(row)], text);
+    o[row] = frame.result->copy({text, size});
+  });
+}
+
+void bool_to_string(Frame& frame, const Node&, const Vector* args, const Live& live, Vector& out) {
+  string_view* o = frame.output<string_view>(out);
+  live.each(
+      [&](uint32_t row) { o[row] = args[0].bools[args[0].at(row)] ? string_view("true") : string_view("false"); });
 }
 
 double int_to_double(int64_t value) { return static_cast<double>(value); }
-int64_t floor_seconds(int64_t micros) {
-  return micros / kMicrosPerSecond - (micros % kMicrosPerSecond < 0 ? 1 : 0);
-}
+int64_t floor_seconds(int64_t micros) { return micros / kMicrosPerSecond - (micros % kMicrosPerSecond < 0 ? 1 : 0); }
 
 // The ends of the range are errors too: they are doubles that other values round to.
 void double_to_int(Frame& frame, const Node&, const Vector* args, const Live& live, Vector& out) {
@@ -82,7 +94,9 @@ void timestamp_to_string(Frame& frame, const Node&, const Vector* args, const Li
       frame.fail(out, row, "timestamp out of range");
       return;
     }
-    o[row] = frame.result->copy(format_rfc3339(micros));
+    char text[kMaxText];
+    const size_t size = write_rfc3339(micros, text);
+    o[row] = frame.result->copy({text, size});
   });
 }
 
@@ -93,9 +107,6 @@ void bytes_to_string(Frame& frame, const Node&, const Vector* args, const Live& 
     if (!is_valid_utf8(o[row])) frame.fail(out, row, "bytes are not valid UTF-8");
   });
 }
-
-std::string format_int(int64_t value) { return fmt::format("{}", value); }
-std::string format_bool(uint8_t value) { return value ? "true" : "false"; }
 
 std::optional<uint8_t> parse_bool(string_view text) {
   for (string_view yes : {"1", "t", "T", "true", "TRUE", "True"})
@@ -131,12 +142,12 @@ void add_conversions(std::vector<Overload>& table) {
   table.push_back({"bool", {o}, o, identity<uint8_t>, false, true});
   table.push_back({"bool", {s}, o, parse_text<uint8_t, parse_bool, kABool>});
   table.push_back({"string", {s}, s, identity<string_view>, false, true});
-  table.push_back({"string", {i}, s, format_value<int64_t, format_int>});
-  table.push_back({"string", {d}, s, format_value<double, format_double>});
-  table.push_back({"string", {o}, s, format_value<uint8_t, format_bool>});
+  table.push_back({"string", {i}, s, format_value<int64_t, write_int>});
+  table.push_back({"string", {d}, s, format_value<double, write_double>});
+  table.push_back({"string", {o}, s, bool_to_string});
   table.push_back({"string", {b}, s, bytes_to_string});
   table.push_back({"string", {t}, s, timestamp_to_string});
-  table.push_back({"string", {u}, s, format_value<int64_t, format_duration>});
+  table.push_back({"string", {u}, s, format_value<int64_t, write_duration>});
   table.push_back({"bytes", {b}, b, identity<string_view>, false, true});
   table.push_back({"bytes", {s}, b, identity<string_view>, false, true});
   table.push_back({"timestamp", {t}, t, identity<int64_t>, false, true});

@@ -137,12 +137,13 @@ void in_set(Frame& frame, const Node& node, const Vector* args, const Live& live
   if (!args[0].strings) {
     live.each([&](uint32_t row) { o[row] = set.ints.contains(args[0].ints[args[0].at(row)]); });
   } else if (!set.few_strings.empty()) {
-    live.each([&](uint32_t row) {
-      const std::string_view text = string_at(args[0], row);
-      uint8_t found = 0;
-      for (std::string_view candidate : set.few_strings) found |= uint8_t{candidate == text};
-      o[row] = found;
-    });
+    // One tight loop per item beats one loop over the items per row.
+    equal_to_constant(live, o, args[0].strings, set.few_strings[0]);
+    uint8_t* found = frame.scratch.array<uint8_t>(frame.rows);
+    for (size_t i = 1; i < set.few_strings.size(); i++) {
+      equal_to_constant(live, found, args[0].strings, set.few_strings[i]);
+      live.each([&](uint32_t row) { o[row] |= found[row]; });
+    }
   } else {
     live.each([&](uint32_t row) { o[row] = set.strings.contains(string_at(args[0], row)); });
   }
@@ -181,8 +182,7 @@ void list_literal(Frame& frame, const Node& node, const Vector* args, const Live
   const auto size = static_cast<uint32_t>(node.args.size());
   Span* spans = frame.result->zeroed<Span>(frame.rows);
   std::vector<Column> views;
-  for (uint32_t i = 0; i < size; i++)
-    views.push_back(column_of(args[i], node.arg_types[i], frame.rows));
+  for (uint32_t i = 0; i < size; i++) views.push_back(column_of(args[i], node.arg_types[i], frame.rows));
   std::vector<Cell> cells;
   cells.reserve(size_t{size} * live.count);
   live.each([&](uint32_t row) {
@@ -207,8 +207,7 @@ void list_concat(Frame& frame, const Node& node, const Vector* args, const Live&
     const auto begin = static_cast<uint32_t>(cells.size());
     for (int side = 0; side < 2; side++) {
       const Span span = span_of(args[side], row);
-      for (uint32_t i = 0; i < span.count; i++)
-        cells.push_back({args[side].column->children[0].get(), span.begin + i});
+      for (uint32_t i = 0; i < span.count; i++) cells.push_back({args[side].column->children[0].get(), span.begin + i});
     }
     spans[row] = {begin, static_cast<uint32_t>(cells.size()) - begin};
   });

@@ -22,9 +22,10 @@ void size_of_bytes(Frame& frame, const Node&, const Vector* args, const Live& li
 }
 
 void contains(Frame& frame, const Node&, const Vector* args, const Live& live, Vector& out) {
-  map_two<string_view, string_view>(live, frame.output<uint8_t>(out), args[0], args[1], [](string_view a, string_view b) {
-    return uint8_t{b.empty() || memmem(a.data(), a.size(), b.data(), b.size()) != nullptr};
-  });
+  map_two<string_view, string_view>(
+      live, frame.output<uint8_t>(out), args[0], args[1], [](string_view a, string_view b) {
+        return uint8_t{b.empty() || memmem(a.data(), a.size(), b.data(), b.size()) != nullptr};
+      });
 }
 
 void starts_with(Frame& frame, const Node&, const Vector* args, const Live& live, Vector& out) {

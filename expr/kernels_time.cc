@@ -8,31 +8,31 @@
 namespace millrace::expr {
 namespace {
 
-int64_t year(const CivilTime& civil) { return civil.year; }
-int64_t month(const CivilTime& civil) { return civil.month - 1; }
-int64_t date(const CivilTime& civil) { return civil.day; }
-int64_t day_of_month(const CivilTime& civil) { return civil.day - 1; }
-int64_t day_of_week(const CivilTime& civil) { return civil.day_of_week; }
-int64_t day_of_year(const CivilTime& civil) { return civil.day_of_year; }
-int64_t hours(const CivilTime& civil) { return civil.micros_of_day / (3600 * kMicrosPerSecond); }
-int64_t minutes(const CivilTime& civil) { return civil.micros_of_day / (60 * kMicrosPerSecond) % 60; }
-int64_t seconds(const CivilTime& civil) { return civil.micros_of_day / kMicrosPerSecond % 60; }
-int64_t milliseconds(const CivilTime& civil) { return civil.micros_of_day / 1000 % 1000; }
+int64_t year(int64_t t) { return civil_time(t).year; }
+int64_t month(int64_t t) { return civil_time(t).month - 1; }
+int64_t date(int64_t t) { return civil_time(t).day; }
+int64_t day_of_month(int64_t t) { return civil_time(t).day - 1; }
+int64_t day_of_week(int64_t t) { return civil_time(t).day_of_week; }
+int64_t day_of_year(int64_t t) { return civil_time(t).day_of_year; }
+int64_t hours(int64_t t) { return micros_of_day(t) / (3600 * kMicrosPerSecond); }
+int64_t minutes(int64_t t) { return micros_of_day(t) / (60 * kMicrosPerSecond) % 60; }
+int64_t seconds(int64_t t) { return micros_of_day(t) / kMicrosPerSecond % 60; }
+int64_t milliseconds(int64_t t) { return micros_of_day(t) / 1000 % 1000; }
 
 bool in_range(int64_t micros) { return micros >= kMinTimestamp && micros <= kMaxTimestamp; }
 
-template <int64_t (*kPart)(const CivilTime&)>
+template <int64_t (*kPart)(int64_t)>
 void utc_part(Frame& frame, const Node&, const Vector* args, const Live& live, Vector& out) {
   int64_t* o = frame.output<int64_t>(out);
   live.each([&](uint32_t row) {
     const int64_t micros = args[0].ints[args[0].at(row)];
     o[row] = 0;
     if (!in_range(micros)) return frame.fail(out, row, "timestamp out of range");
-    o[row] = kPart(civil_time(micros));
+    o[row] = kPart(micros);
   });
 }
 
-template <int64_t (*kPart)(const CivilTime&)>
+template <int64_t (*kPart)(int64_t)>
 void zoned_part(Frame& frame, const Node&, const Vector* args, const Live& live, Vector& out) {
   int64_t* o = frame.output<int64_t>(out);
   std::optional<int64_t> zone;
@@ -46,7 +46,7 @@ void zoned_part(Frame& frame, const Node&, const Vector* args, const Live& live,
       return frame.fail(out, row, frame.keep(fmt::format("not a fixed offset such as +02:00: \"{}\"", shown)));
     }
     if (!in_range(micros)) return frame.fail(out, row, "timestamp out of range");
-    o[row] = kPart(civil_time(micros + *zone));
+    o[row] = kPart(micros + *zone);
   });
 }
 
@@ -65,7 +65,7 @@ void timestamp_millis(Frame& frame, const Node&, const Vector* args, const Live&
   });
 }
 
-template <int64_t (*kPart)(const CivilTime&)>
+template <int64_t (*kPart)(int64_t)>
 void add_part(std::vector<Overload>& table, std::string_view name) {
   constexpr TypeKind t = TypeKind::kTimestamp;
   table.push_back({name, {t}, TypeKind::kInt, utc_part<kPart>, true});

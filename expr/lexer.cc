@@ -141,8 +141,7 @@ Token Lexer::string_literal(size_t start, bool raw, bool bytes) {
     if (at_ >= text_.size()) return error(text_.size(), "string without its closing quote");
     const char c = text_[at_];
     if (c == quote && (!triple || (peek(1) == quote && peek(2) == quote))) break;
-    if (!triple && (c == '\n' || c == '\r'))
-      return error(at_, "line break in a string", "use three quotes, or \\n");
+    if (!triple && (c == '\n' || c == '\r')) return error(at_, "line break in a string", "use three quotes, or \\n");
     if (c == '\\' && !raw) {
       Token bad;
       if (!escape(token.string_value, bytes, bad)) return bad;

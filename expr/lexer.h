@@ -11,11 +11,11 @@ struct Token {
   enum class Kind { kEnd, kName, kInt, kDouble, kString, kBytes, kSymbol, kError };
   Kind kind = Kind::kEnd;
   size_t offset = 0;
-  std::string_view text;       // kName, kSymbol: as written
-  uint64_t int_value = 0;      // kInt: the magnitude, at most 2^63 (the parser knows about a minus in front)
+  std::string_view text;   // kName, kSymbol: as written
+  uint64_t int_value = 0;  // kInt: the magnitude, at most 2^63 (the parser knows about a minus in front)
   double double_value = 0;
-  std::string string_value;    // kString, kBytes: unescaped; kError: the message
-  std::string hint;            // kError
+  std::string string_value;  // kString, kBytes: unescaped; kError: the message
+  std::string hint;          // kError
 };
 
 class Lexer {

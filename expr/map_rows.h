@@ -1,5 +1,5 @@
-// Loops over live rows for kernels. The choice between dense and selected rows and between columns and constants is made
-// once per batch, so that each loop is as plain as the compiler needs it to vectorise. Internal to expr/.
+// Loops over live rows for kernels. The choice between dense and selected rows and between columns and constants is
+// made once per batch, so that each loop is as plain as the compiler needs it to vectorise. Internal to expr/.
 #pragma once
 
 #include "expr/program.h"
@@ -17,7 +17,8 @@ template <class Out, class A, class F>
 
 // f(a[row], b[row]) for each live row, of values of types A and B.
 template <class A, class B, class Out, class F>
-[[gnu::always_inline]] inline void map_two(const Live& live, Out* __restrict out, const Vector& left, const Vector& right, F f) {
+[[gnu::always_inline]] inline void map_two(const Live& live, Out* __restrict out, const Vector& left,
+                                           const Vector& right, F f) {
   const A* a = values<A>(left);
   const B* b = values<B>(right);
   if (left.constant && right.constant) {

@@ -38,10 +38,19 @@ std::optional<double> parse_double(std::string_view text) {
   return negative ? -0.0 : 0.0;
 }
 
+size_t write_double(double value, char* out) {
+  if (std::isnan(value)) return static_cast<size_t>(fmt::format_to(out, "NaN") - out);
+  if (std::isinf(value)) return static_cast<size_t>(fmt::format_to(out, "{}Infinity", value < 0 ? "-" : "") - out);
+  return static_cast<size_t>(fmt::format_to(out, "{}", value) - out);
+}
+
+size_t write_int(int64_t value, char* out) {
+  return static_cast<size_t>(std::to_chars(out, out + kMaxNumberText, value).ptr - out);
+}
+
 std::string format_double(double value) {
-  if (std::isnan(value)) return "NaN";
-  if (std::isinf(value)) return value < 0 ? "-Infinity" : "Infinity";
-  return fmt::format("{}", value);
+  char text[kMaxNumberText];
+  return std::string(text, write_double(value, text));
 }
 
 }  // namespace millrace::expr

@@ -10,9 +10,14 @@ namespace millrace::expr {
 
 // Decimal with an optional sign. nullopt: not an int, or out of range.
 std::optional<int64_t> parse_int(std::string_view text);
-// Decimal or scientific, NaN, Infinity, inf, with an optional sign. Too small is zero; nullopt: not a number, or too large.
+// Decimal or scientific, NaN, Infinity, inf, with an optional sign. Too small is zero; nullopt: not a number, or too
+// large.
 std::optional<double> parse_double(std::string_view text);
 // The shortest text that reads back as the same value: 1.5, 1e+21, NaN, Infinity; integral values have no point.
 std::string format_double(double value);
+// The same into a buffer of kMaxNumberText bytes; returns its length.
+inline constexpr size_t kMaxNumberText = 32;
+size_t write_double(double value, char* out);
+size_t write_int(int64_t value, char* out);
 
 }  // namespace millrace::expr

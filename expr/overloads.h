@@ -29,6 +29,9 @@ void add_text_functions(std::vector<Overload>& table);
 void add_conversions(std::vector<Overload>& table);
 void add_time_functions(std::vector<Overload>& table);
 
+// out[row] = texts[row] == constant.
+void equal_to_constant(const Live& live, uint8_t* out, const std::string_view* texts, std::string_view constant);
+
 // Kernels of any type.
 namespace kernels {
 void equal_any(Frame&, const Node&, const Vector*, const Live&, Vector&);         // [a, b]; number: 1 negates

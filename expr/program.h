@@ -1,8 +1,8 @@
 // What an expression is compiled to, and what kernels see of an evaluation. Internal to expr/.
 //
-// A Program is a flat list of nodes in evaluation order; each node names the kernel that computes it, a column at a time,
-// for the live rows. Values stand in arrays with one entry per physical row; constants have a single entry. Null and
-// error masks exist only where a null or an error does.
+// A Program is a flat list of nodes in evaluation order; each node names the kernel that computes it, a column at a
+// time, for the live rows. Values stand in arrays with one entry per physical row; constants have a single entry. Null
+// and error masks exist only where a null or an error does.
 #pragma once
 
 #include <optional>
@@ -34,9 +34,9 @@ struct Live {
 // The values of one node. Scalars: one of the arrays, by the node's type. Lists, structs and maps: rows of `column`,
 // through `index` if set. Entries of null and failed rows are undefined.
 struct Vector {
-  bool constant = false;               // one entry (row 0) stands for every row
+  bool constant = false;  // one entry (row 0) stands for every row
   const uint8_t* nulls = nullptr;
-  const char** errors = nullptr;       // message per failed row, nullptr for the others
+  const char** errors = nullptr;  // message per failed row, nullptr for the others
   const uint8_t* bools = nullptr;
   const int64_t* ints = nullptr;
   const double* doubles = nullptr;
@@ -68,8 +68,8 @@ inline void set_values(Vector& v, const std::string_view* values) { v.strings = 
 // One evaluation of one program over one batch.
 struct Frame {
   uint32_t rows = 0;
-  const ArenaPtr& result;      // lives as long as the result: the root's values, text, nested columns
-  Arena& scratch;              // lives until the evaluation ends
+  const ArenaPtr& result;         // lives as long as the result: the root's values, text, nested columns
+  Arena& scratch;                 // lives until the evaluation ends
   Arena* output_arena = nullptr;  // where the running kernel's values belong
 
   template <class T>
@@ -113,12 +113,12 @@ struct Node {
   Type type;
   Kernel kernel = nullptr;
   std::vector<uint32_t> args;
-  uint32_t cost = 0;          // kernels that it takes, arguments included; kDear for each dear one
-  Vector constant;            // kConstant
-  int column = -1;            // kColumn
-  std::string null_message;   // kStrict, kAnd, kOr, kTernary
-  int64_t number = 0;         // of the kernel: field index, zone offset, ordinal hash
-  std::string text;           // of the kernel: field name, map key
+  uint32_t cost = 0;         // kernels that it takes, arguments included; kDear for each dear one
+  Vector constant;           // kConstant
+  int column = -1;           // kColumn
+  std::string null_message;  // kStrict, kAnd, kOr, kTernary
+  int64_t number = 0;        // of the kernel: field index, zone offset, ordinal hash
+  std::string text;          // of the kernel: field name, map key
   std::shared_ptr<const ConstantSet> set;
   std::vector<Type> arg_types;  // of kernels over any type
 };
@@ -148,7 +148,8 @@ struct Cell {
 };
 // A column of `type` whose row i is cells[i].
 ColumnPtr gather_column(const Type& type, const Cell* cells, uint32_t count, const ArenaPtr& arena);
-// CEL equality of two values, int and double by value, nulls equal to each other only. Recursion is bounded by the types.
+// CEL equality of two values, int and double by value, nulls equal to each other only. Recursion is bounded by the
+// types.
 bool equal_cells(Cell a, Cell b);
 // A column over the values of a vector, for the functions above; valid as long as the vector.
 Column column_of(const Vector& vector, const Type& type, uint32_t rows);

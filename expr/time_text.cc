@@ -121,33 +121,68 @@ CivilTime civil_time(int64_t micros) {
   civil.day = static_cast<int>(day_of_year - (153 * month_from_march + 2) / 5 + 1);
   civil.month = static_cast<int>(month_from_march < 10 ? month_from_march + 3 : month_from_march - 9);
   civil.year = year_of_cycle + cycle * 400 + (civil.month <= 2 ? 1 : 0);
-  civil.day_of_year = civil.day - 1;
-  for (int m = 1; m < civil.month; m++) civil.day_of_year += days_in_month(civil.year, m);
+  const int64_t march = is_leap(civil.year) ? 60 : 59;
+  civil.day_of_year = static_cast<int>(civil.month > 2 ? day_of_year + march : day_of_year - 306);
   return civil;
 }
 
-std::string format_rfc3339(int64_t micros) {
+int64_t micros_of_day(int64_t micros) { return micros - floor_divide(micros, kMicrosPerDay) * kMicrosPerDay; }
+
+namespace {
+
+char* write_digits(char* out, uint64_t value, int digits) {
+  for (int i = digits; i > 0; i--, value /= 10) out[i - 1] = static_cast<char>('0' + value % 10);
+  return out + digits;
+}
+
+// .123 for 123000 microseconds, nothing for 0.
+char* write_fraction(char* out, uint64_t micros) {
+  if (micros == 0) return out;
+  *out++ = '.';
+  out = write_digits(out, micros, 6);
+  while (out[-1] == '0') out--;
+  return out;
+}
+
+}  // namespace
+
+size_t write_rfc3339(int64_t micros, char* out) {
   const CivilTime civil = civil_time(micros);
-  const int64_t seconds = civil.micros_of_day / kMicrosPerSecond;
-  const int64_t fraction = civil.micros_of_day % kMicrosPerSecond;
-  std::string text = fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", civil.year, civil.month, civil.day,
-                                 seconds / 3600, seconds / 60 % 60, seconds % 60);
-  if (fraction != 0) {
-    text += fmt::format(".{:06}", fraction);
-    while (text.back() == '0') text.pop_back();
-  }
-  return text + 'Z';
+  const auto seconds = static_cast<uint64_t>(civil.micros_of_day / kMicrosPerSecond);
+  char* at = write_digits(out, static_cast<uint64_t>(civil.year), 4);
+  *at++ = '-';
+  at = write_digits(at, static_cast<uint64_t>(civil.month), 2);
+  *at++ = '-';
+  at = write_digits(at, static_cast<uint64_t>(civil.day), 2);
+  *at++ = 'T';
+  at = write_digits(at, seconds / 3600, 2);
+  *at++ = ':';
+  at = write_digits(at, seconds / 60 % 60, 2);
+  *at++ = ':';
+  at = write_digits(at, seconds % 60, 2);
+  at = write_fraction(at, static_cast<uint64_t>(civil.micros_of_day % kMicrosPerSecond));
+  *at++ = 'Z';
+  return static_cast<size_t>(at - out);
+}
+
+std::string format_rfc3339(int64_t micros) {
+  char text[kMaxTimeText];
+  return std::string(text, write_rfc3339(micros, text));
+}
+
+size_t write_duration(int64_t micros, char* out) {
+  const uint64_t magnitude = micros < 0 ? 0 - static_cast<uint64_t>(micros) : static_cast<uint64_t>(micros);
+  char* at = out;
+  if (micros < 0) *at++ = '-';
+  at = fmt::format_to(at, "{}", magnitude / kMicrosPerSecond);
+  at = write_fraction(at, magnitude % kMicrosPerSecond);
+  *at++ = 's';
+  return static_cast<size_t>(at - out);
 }
 
 std::string format_duration(int64_t micros) {
-  const uint64_t magnitude = micros < 0 ? 0 - static_cast<uint64_t>(micros) : static_cast<uint64_t>(micros);
-  std::string text = micros < 0 ? "-" : "";
-  text += fmt::format("{}", magnitude / kMicrosPerSecond);
-  if (magnitude % kMicrosPerSecond != 0) {
-    text += fmt::format(".{:06}", magnitude % kMicrosPerSecond);
-    while (text.back() == '0') text.pop_back();
-  }
-  return text + 's';
+  char text[kMaxTimeText];
+  return std::string(text, write_duration(micros, text));
 }
 
 namespace {
@@ -157,14 +192,9 @@ struct DurationUnit {
   std::string_view name;
   __int128 nanos;
 };
-constexpr DurationUnit kUnits[] = {{"ns", 1},
-                                   {"us", 1'000},
-                                   {"\u00b5s", 1'000},
-                                   {"\u03bcs", 1'000},
-                                   {"ms", 1'000'000},
-                                   {"s", 1'000'000'000},
-                                   {"m", 60'000'000'000},
-                                   {"h", 3'600'000'000'000}};
+constexpr DurationUnit kUnits[] = {
+    {"ns", 1},         {"us", 1'000},        {"\u00b5s", 1'000},    {"\u03bcs", 1'000},
+    {"ms", 1'000'000}, {"s", 1'000'000'000}, {"m", 60'000'000'000}, {"h", 3'600'000'000'000}};
 constexpr __int128 kMaxNanos = static_cast<__int128>(kMaxDuration) * 1000;
 
 // One number with its unit, taken from the front of text; false: malformed or too large.

@@ -19,10 +19,14 @@ inline constexpr int64_t kMaxDuration = 315'576'000'000 * kMicrosPerSecond;
 std::optional<int64_t> parse_rfc3339(std::string_view text);
 // In UTC, with as many digits of the second as needed. Precondition: in range.
 std::string format_rfc3339(int64_t micros);
+// The same into a buffer of kMaxTimeText bytes; returns its length.
+inline constexpr size_t kMaxTimeText = 40;
+size_t write_rfc3339(int64_t micros, char* out);
 // 1h30m10.5s: numbers with h m s ms us µs ns in any order, an optional sign in front; 0. Cut to microseconds.
 std::optional<int64_t> parse_duration(std::string_view text);
 // In seconds: 5410.5s.
 std::string format_duration(int64_t micros);
+size_t write_duration(int64_t micros, char* out);
 // +02:00, -08:00, 02:00, Z, UTC -> microseconds east of UTC. Named zones are not known.
 std::optional<int64_t> parse_zone(std::string_view text);
 
@@ -35,5 +39,6 @@ struct CivilTime {
   int64_t micros_of_day = 0;
 };
 CivilTime civil_time(int64_t micros);
+int64_t micros_of_day(int64_t micros);
 
 }  // namespace millrace::expr

@@ -39,7 +39,6 @@ class RdAdmin : public KafkaAdmin, private RdClient::Observer {
     if (is_authorization(error)) refused_ = from_kafka(error, "cannot reach Kafka", text);
   }
   Status explain(Status status);
-  Status request_topic(const TopicSpec& spec, int timeout_ms);
   Result<std::vector<int64_t>> offsets(const std::vector<TopicPartition>& partitions, int64_t spec, int timeout_ms);
   Result<int> group_members_once(const std::string& group, int timeout_ms);
 
@@ -95,47 +94,8 @@ Result<std::map<std::string, std::string>> RdAdmin::topic_settings(const std::st
   return settings;
 }
 
-Status RdAdmin::request_topic(const TopicSpec& spec, int timeout_ms) {
-  const std::string what = fmt::format("cannot create topic {}", spec.name);
-  char text[512] = "";
-  const std::unique_ptr<rd_kafka_NewTopic_t, FreeNewTopic> topic(
-      rd_kafka_NewTopic_new(spec.name.c_str(), spec.partitions, -1 /* the broker's default */, text, sizeof text));
-  if (!topic) return Status::user(Code::kKafkaProtocol, fmt::format("{}: {}", what, text));
-  for (const auto& [name, value] : spec.settings) {
-    rd_kafka_NewTopic_set_config(topic.get(), name.c_str(), value.c_str());
-  }
-  AdminRequest request(handle(), RD_KAFKA_ADMIN_OP_CREATETOPICS, timeout_ms);
-  rd_kafka_NewTopic_t* list[] = {topic.get()};
-  rd_kafka_CreateTopics(handle(), list, 1, request.options(), request.queue());
-  MR_ASSIGN(auto* event, request.wait(what));
-  size_t count = 0;
-  const auto** answers = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count);
-  if (count != 1) return from_kafka(RD_KAFKA_RESP_ERR__BAD_MSG, what);
-  const rd_kafka_resp_err_t error = rd_kafka_topic_result_error(answers[0]);
-  if (error == RD_KAFKA_RESP_ERR_NO_ERROR || error == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) return Status::ok();
-  const char* detail = rd_kafka_topic_result_error_string(answers[0]);
-  const bool impossible = error == RD_KAFKA_RESP_ERR_INVALID_PARTITIONS || error == RD_KAFKA_RESP_ERR_INVALID_CONFIG ||
-                          error == RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR ||
-                          error == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION || error == RD_KAFKA_RESP_ERR_POLICY_VIOLATION;
-  if (impossible) {
-    return Status::user(Code::kTopicSettings, fmt::format("{}: {}", what, detail == nullptr ? "refused" : detail));
-  }
-  return from_kafka(error, what, detail == nullptr ? "" : detail);
-}
-
 Status RdAdmin::create_topic(const TopicSpec& spec, int timeout_ms) {
-  const Deadline deadline(timeout_ms);
-  const Status requested = request_topic(spec, std::max(deadline.left_ms(), 1));
-  if (!requested.is_ok() && requested.retry() == Retry::kNever) return requested;
-  // Brokers learn of a new topic a little after the controller has answered. After a timeout it may be there too.
-  do {
-    auto info = describe_topic(spec.name, std::max(deadline.left_ms(), 1));
-    if (info.is_ok() && info->has_value()) return Status::ok();
-    if (!info.is_ok() && info.status().retry() == Retry::kNever) return info.status();
-    deadline.wait_ms(kOnePoll);
-  } while (!deadline.passed());
-  if (!requested.is_ok()) return explain(requested);
-  return Status::external(Code::kKafkaUnavailable, fmt::format("topic {} was created but does not appear", spec.name));
+  return explain(millrace::create_topic(handle(), spec, timeout_ms));
 }
 
 Result<std::vector<int64_t>> RdAdmin::offsets(const std::vector<TopicPartition>& partitions, int64_t spec,
@@ -225,6 +185,34 @@ Result<std::vector<int64_t>> list_offsets_once(rd_kafka_t* client, const std::ve
   return offsets;
 }
 
+Status request_topic(rd_kafka_t* client, const TopicSpec& spec, int timeout_ms) {
+  const std::string what = fmt::format("cannot create topic {}", spec.name);
+  char text[512] = "";
+  const std::unique_ptr<rd_kafka_NewTopic_t, FreeNewTopic> topic(
+      rd_kafka_NewTopic_new(spec.name.c_str(), spec.partitions, -1 /* the broker's default */, text, sizeof text));
+  if (!topic) return Status::user(Code::kKafkaProtocol, fmt::format("{}: {}", what, text));
+  for (const auto& [name, value] : spec.settings) {
+    rd_kafka_NewTopic_set_config(topic.get(), name.c_str(), value.c_str());
+  }
+  AdminRequest request(client, RD_KAFKA_ADMIN_OP_CREATETOPICS, timeout_ms);
+  rd_kafka_NewTopic_t* list[] = {topic.get()};
+  rd_kafka_CreateTopics(client, list, 1, request.options(), request.queue());
+  MR_ASSIGN(auto* event, request.wait(what));
+  size_t count = 0;
+  const auto** answers = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count);
+  if (count != 1) return from_kafka(RD_KAFKA_RESP_ERR__BAD_MSG, what);
+  const rd_kafka_resp_err_t error = rd_kafka_topic_result_error(answers[0]);
+  if (error == RD_KAFKA_RESP_ERR_NO_ERROR || error == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) return Status::ok();
+  const char* detail = rd_kafka_topic_result_error_string(answers[0]);
+  const bool impossible = error == RD_KAFKA_RESP_ERR_INVALID_PARTITIONS || error == RD_KAFKA_RESP_ERR_INVALID_CONFIG ||
+                          error == RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR ||
+                          error == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION || error == RD_KAFKA_RESP_ERR_POLICY_VIOLATION;
+  if (impossible) {
+    return Status::user(Code::kTopicSettings, fmt::format("{}: {}", what, detail == nullptr ? "refused" : detail));
+  }
+  return from_kafka(error, what, detail == nullptr ? "" : detail);
+}
+
 // A missing topic looks like one without leaders.
 Status require_topics(rd_kafka_t* client, const std::vector<TopicPartition>& partitions, int timeout_ms) {
   std::set<std::string> names;
@@ -301,6 +289,21 @@ Result<std::vector<int64_t>> list_offsets(rd_kafka_t* client, const std::vector<
     MR_RETURN_IF_ERROR(require_topics(client, partitions, std::max(deadline.left_ms(), 1)));
     deadline.wait_ms(kOnePoll);
   }
+}
+
+Status create_topic(rd_kafka_t* client, const TopicSpec& spec, int timeout_ms) {
+  const Deadline deadline(timeout_ms);
+  const Status requested = request_topic(client, spec, std::max(deadline.left_ms(), 1));
+  if (!requested.is_ok() && requested.retry() == Retry::kNever) return requested;
+  // Brokers learn of a new topic a little after the controller has answered. After a timeout it may be there too.
+  do {
+    auto info = describe_topic(client, spec.name, std::max(deadline.left_ms(), 1));
+    if (info.is_ok() && info->has_value()) return Status::ok();
+    if (!info.is_ok() && info.status().retry() == Retry::kNever) return info.status();
+    deadline.wait_ms(kOnePoll);
+  } while (!deadline.passed());
+  if (!requested.is_ok()) return requested;
+  return Status::external(Code::kKafkaUnavailable, fmt::format("topic {} was created but does not appear", spec.name));
 }
 
 Result<std::unique_ptr<KafkaAdmin>> KafkaAdmin::create(const KafkaConfig& config, Logger log) {

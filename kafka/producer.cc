@@ -114,6 +114,13 @@ Result<KafkaTopic*> RdProducer::topic(const std::string& name) {
   return topics_.back().get();
 }
 
+Status RdProducer::create_topic(const std::string& name, int partitions, int timeout_ms) {
+  TopicSpec spec;
+  spec.name = name;
+  spec.partitions = partitions;
+  return millrace::create_topic(handle(), spec, timeout_ms);
+}
+
 Produced RdProducer::produce(KafkaTopic* topic, const KafkaRecordOut& record) {
   const size_t bytes = record.key.size() + record.value.size() + header_bytes(record) + kRecordFramingBytes;
   if (bytes > options_.max_message_bytes) return Produced::kTooLarge;

@@ -54,6 +54,11 @@ class KafkaProducer {
   virtual ~KafkaProducer() = default;
 
   virtual Result<KafkaTopic*> topic(const std::string& name) = 0;  // once per topic, at open
+  // Succeeds when the topic exists afterwards. Replication is the broker's default.
+  virtual Status create_topic(const std::string& name, int partitions, int timeout_ms) {
+    (void)partitions, (void)timeout_ms;
+    return Status::internal("this producer cannot create topic " + name);
+  }
   // Copies key and value into the client's queue. kQueueFull: try again after room(); kTooLarge: over max_message_bytes
   // (the caller's policy decides); kFailed: see error().
   virtual Produced produce(KafkaTopic* topic, const KafkaRecordOut& record) = 0;

@@ -10,19 +10,11 @@
 #include <vector>
 
 #include "base/config_node.h"
+#include "base/edge.h"
 #include "expr/expression.h"
 #include "operators/operator.h"
 
 namespace millrace {
-
-enum class EdgeType { kAppend, kUpsert, kRetract };
-
-// An edge: its columns, what its rows mean, and for upsert and retract edges which columns identify a row.
-struct Edge {
-  Schema schema;
-  EdgeType type = EdgeType::kAppend;
-  std::vector<int> key_columns;  // upsert, retract: indexes in schema; empty if the key is not among the columns
-};
 
 // How rows find their shard: the exchange in front of a keyed operator evaluates these.
 struct KeySpec {

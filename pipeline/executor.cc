@@ -23,10 +23,12 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
-// A strand of the shared pool. Handlers hold the state by shared_ptr, so a stopped strand may be destroyed while its last (empty) handlers are still queued.
+// A strand of the shared pool. Handlers hold the state by shared_ptr, so a stopped strand may be destroyed while its
+// last (empty) handlers are still queued.
 class PoolStrand : public Strand {
  public:
-  explicit PoolStrand(boost::asio::thread_pool& pool) : strand_(boost::asio::make_strand(pool)), state_(std::make_shared<State>()) {}
+  explicit PoolStrand(boost::asio::thread_pool& pool)
+      : strand_(boost::asio::make_strand(pool)), state_(std::make_shared<State>()) {}
   ~PoolStrand() override { stop(); }
 
   void post(std::function<void()> work) override {

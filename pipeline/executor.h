@@ -1,5 +1,6 @@
-// Executor: where the tasks of pipelines run. Tasks are strands: work posted to one runs in order, one piece at a time. Compute strands (lanes) share
-// one asio::thread_pool; blocking strands (sources, sinks, the decider, coordinators) have a thread each. Tests replace it by a seeded single-threaded scheduler.
+// Executor: where the tasks of pipelines run. Tasks are strands: work posted to one runs in order, one piece at a time.
+// Compute strands (lanes) share one asio::thread_pool; blocking strands (sources, sinks, the decider, coordinators)
+// have a thread each. Tests replace it by a seeded single-threaded scheduler.
 #pragma once
 
 #include <cstdint>

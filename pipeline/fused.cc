@@ -51,8 +51,11 @@ std::vector<size_t> dead_letter_sinks(const Plan& plan) {
 // A stateless operator and its place in the chain.
 class FusedOperators::Node : public Collector {
  public:
-  Node(FusedOperators& fused, size_t index) : fused_(fused), planned_(fused.plan_.operators[index]), op_(planned_.spec->plan->make()) {}
-  Status emit(Batch batch) override { return batch.live() == 0 ? Status::ok() : fused_.deliver(planned_.targets, batch); }
+  Node(FusedOperators& fused, size_t index)
+      : fused_(fused), planned_(fused.plan_.operators[index]), op_(planned_.spec->plan->make()) {}
+  Status emit(Batch batch) override {
+    return batch.live() == 0 ? Status::ok() : fused_.deliver(planned_.targets, batch);
+  }
   Status emit_side(const std::string&, Batch batch) override { return fused_.deliver(planned_.late_targets, batch); }
   Status fail_rows(const Batch& batch, const RowErrors& errors) override {
     return fused_.fail_rows(planned_.spec->id, failures_, batch, errors);
@@ -85,8 +88,8 @@ struct FusedOperators::Exchange {
   NodeCounts failures;
 };
 
-FusedOperators::FusedOperators(const Plan& plan, const std::vector<Target>& targets, TaskOutputs& outputs, TaskRoutes routes,
-                               ArenaPool& arenas)
+FusedOperators::FusedOperators(const Plan& plan, const std::vector<Target>& targets, TaskOutputs& outputs,
+                               TaskRoutes routes, ArenaPool& arenas)
     : plan_(plan), outputs_(outputs), routes_(std::move(routes)), arenas_(arenas) {
   const Reach reach = reach_of(plan, targets);
   for (size_t index : reach.stateless) nodes_[index] = std::make_unique<Node>(*this, index);
@@ -173,10 +176,12 @@ std::string row_origin(const Batch& batch, uint32_t row) {
   if (!batch.source_rows || !batch.source_rows->partitions) return "";
   const SourceRows& rows = *batch.source_rows;
   const PartitionName& name = (*rows.partitions)[rows.partition[row]];
-  return "topic " + name.topic + ", partition " + std::to_string(name.partition) + ", offset " + std::to_string(rows.offset[row]);
+  return "topic " + name.topic + ", partition " + std::to_string(name.partition) + ", offset " +
+         std::to_string(rows.offset[row]);
 }
 
-Status FusedOperators::fail_rows(const std::string& operator_name, NodeCounts& counts, const Batch& batch, const RowErrors& errors) {
+Status FusedOperators::fail_rows(const std::string& operator_name, NodeCounts& counts, const Batch& batch,
+                                 const RowErrors& errors) {
   const bool from_source = batch.source_rows != nullptr;
   const PlannedSource* source = from_source ? &plan_.sources[batch.source_rows->source] : nullptr;
   const ErrorPolicy::Kind kind = from_source ? source->spec->on_error.kind : ErrorPolicy::Kind::kFail;
@@ -211,9 +216,11 @@ DeadLetter dead_letter_of(const Batch& batch, uint32_t row, std::string error, s
   return letter;
 }
 
-void FusedOperators::send_dead_letters(size_t sink, const std::string& operator_name, const Batch& batch, const RowErrors& errors) {
+void FusedOperators::send_dead_letters(size_t sink, const std::string& operator_name, const Batch& batch,
+                                       const RowErrors& errors) {
   std::vector<DeadLetter> letters;
-  for (const RowErrors::Entry& entry : errors.entries) letters.push_back(dead_letter_of(batch, entry.row, entry.message, operator_name));
+  for (const RowErrors::Entry& entry : errors.entries)
+    letters.push_back(dead_letter_of(batch, entry.row, entry.message, operator_name));
   outputs_.send(routes_.sinks.at(sink), make_dead_letters(letters), 0);
 }
 
@@ -238,8 +245,10 @@ Batch make_dead_letters(const std::vector<DeadLetter>& letters) {
   for (uint32_t i = 0; i < rows; i++) {
     const DeadLetter& letter = letters[i];
     const auto text = [&](size_t column, std::string_view value) {
-      if (value.data() == nullptr) columns[column].set_null(i);
-      else columns[column].strings[i] = arena->copy(value);
+      if (value.data() == nullptr)
+        columns[column].set_null(i);
+      else
+        columns[column].strings[i] = arena->copy(value);
       batch.bytes += value.size() + 64;
     };
     text(0, letter.value);

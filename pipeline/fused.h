@@ -1,5 +1,6 @@
-// FusedOperators: the stateless operators that run inside one task, behind its source or keyed operator, called directly; and the task's exits: the exchange in front
-// of every keyed operator, the channels to sinks, dead letters. One instance per task; the task's thread only.
+// FusedOperators: the stateless operators that run inside one task, behind its source or keyed operator, called
+// directly; and the task's exits: the exchange in front of every keyed operator, the channels to sinks, dead letters.
+// One instance per task; the task's thread only.
 #pragma once
 
 #include <map>
@@ -32,12 +33,14 @@ std::vector<size_t> dead_letter_sinks(const Plan& plan);
 
 class FusedOperators {
  public:
-  FusedOperators(const Plan& plan, const std::vector<Target>& targets, TaskOutputs& outputs, TaskRoutes routes, ArenaPool& arenas);
+  FusedOperators(const Plan& plan, const std::vector<Target>& targets, TaskOutputs& outputs, TaskRoutes routes,
+                 ArenaPool& arenas);
   ~FusedOperators();
   Status open();
   // Sends a batch to every target.
   Status deliver(const std::vector<Target>& targets, const Batch& batch);
-  // Applies the on_error policy of the batch's source to rows on which `operator_name` failed; counts into the given counts.
+  // Applies the on_error policy of the batch's source to rows on which `operator_name` failed; counts into the given
+  // counts.
   Status fail_rows(const std::string& operator_name, NodeCounts& counts, const Batch& batch, const RowErrors& errors);
   // Adds what the operators have counted since they were opened.
   void count(Counts& counts) const;
@@ -61,7 +64,7 @@ class FusedOperators {
 // A dead-letter row: the raw record and why it could not be processed.
 struct DeadLetter {
   std::string_view value;
-  std::string_view key;     // data() == nullptr: none
+  std::string_view key;  // data() == nullptr: none
   std::string error;
   std::string operator_name;
   std::string_view topic;

@@ -6,7 +6,7 @@
 
 namespace millrace {
 namespace {
-constexpr int64_t kBehindMs = 1000;          // further behind than this, epochs may stretch
+constexpr int64_t kBehindMs = 1000;  // further behind than this, epochs may stretch
 constexpr int64_t kHealthIntervalMs = 1000;
 constexpr int64_t kMaxTickMs = 10;
 }  // namespace
@@ -111,7 +111,8 @@ void Incarnation::build_sources(uint64_t) {
     settings.context.kafka = plan_.spec->kafka;
     settings.context.keyed_state = plan_.has_keyed_state();
     settings.limits.max_rows = settings_.max_batch_rows;
-    sources_.push_back(std::make_unique<SourceTask>(tasks_++, settings_.executor->blocking("source"), static_cast<TaskEvents&>(*this), plan_, i, settings));
+    sources_.push_back(std::make_unique<SourceTask>(tasks_++, settings_.executor->blocking("source"),
+                                                    static_cast<TaskEvents&>(*this), plan_, i, settings));
   }
   positions_.resize(sources_.size());
 }
@@ -133,9 +134,12 @@ void Incarnation::build_lanes(uint64_t first_epoch) {
       settings.cache_bytes = plan_.spec->state.cache_bytes / (keyed * per_stage);
       settings.channel_bytes = channel_bytes;
       settings.first_epoch = first_epoch;
-      settings.emit_per_batch = settings_.recovery.mode != RecoveryMode::kNone && plan_.spec->guarantee == Guarantee::kAtLeastOnce;
+      settings.emit_per_batch =
+          settings_.recovery.mode != RecoveryMode::kNone && plan_.spec->guarantee == Guarantee::kAtLeastOnce;
       lanes_of_[index].push_back(lanes_.size());
-      lanes_.push_back(std::make_unique<LaneTask>(tasks_++, settings_.executor->compute(), static_cast<TaskEvents&>(*this), plan_, layers_->lane(lanes_.size()), settings));
+      lanes_.push_back(std::make_unique<LaneTask>(tasks_++, settings_.executor->compute(),
+                                                  static_cast<TaskEvents&>(*this), plan_, layers_->lane(lanes_.size()),
+                                                  settings));
     }
   }
 }
@@ -151,7 +155,8 @@ void Incarnation::build_sinks(uint64_t first_epoch) {
     settings.producer = log_->sink_producer();
     const bool transactional = plan_.sinks[i].spec->plan->guarantee() == SinkGuarantee::kTransaction;
     settings.open_epoch = [log = log_.get(), transactional] { return transactional ? log->open_epoch() : UINT64_MAX; };
-    sinks_.push_back(std::make_unique<SinkTask>(tasks_++, settings_.executor->blocking("sink"), static_cast<TaskEvents&>(*this), plan_, settings));
+    sinks_.push_back(std::make_unique<SinkTask>(tasks_++, settings_.executor->blocking("sink"),
+                                                static_cast<TaskEvents&>(*this), plan_, settings));
   }
   log_->on_open([this] {
     for (auto& sink : sinks_) sink->wake();
@@ -167,7 +172,8 @@ TaskRoutes Incarnation::route(const std::vector<Target>& targets, TaskOutputs& o
   std::vector<size_t> sinks = reach.sinks;
   for (size_t sink : dead_letter_sinks(plan_))
     if (std::find(sinks.begin(), sinks.end(), sink) == sinks.end()) sinks.push_back(sink);
-  for (size_t sink : sinks) routes.sinks[sink] = outputs.add({&sinks_[sink]->inbox(), sinks_[sink]->inbox().add_channel(on_room)});
+  for (size_t sink : sinks)
+    routes.sinks[sink] = outputs.add({&sinks_[sink]->inbox(), sinks_[sink]->inbox().add_channel(on_room)});
   return routes;
 }
 
@@ -189,7 +195,8 @@ void Incarnation::connect() {
     if (std::find(letters.begin(), letters.end(), i) != letters.end()) continue;
     std::map<size_t, size_t> channels;
     for (size_t letter : letters)
-      channels[letter] = sinks_[i]->outputs().add({&sinks_[letter]->inbox(), sinks_[letter]->inbox().add_channel([] {})});
+      channels[letter] =
+          sinks_[i]->outputs().add({&sinks_[letter]->inbox(), sinks_[letter]->inbox().add_channel([] {})});
     sinks_[i]->connect(std::move(channels));
   }
 }
@@ -339,7 +346,8 @@ void Incarnation::decide() {
     std::string record;
     auto outcome = log_->decide(*decision, &record);
     Status status = outcome.is_ok() ? Status::ok() : outcome.status();
-    if (status.is_ok() && *outcome == DecisionOutcome::kDecided) status = layers_->decide(decision->epoch, std::move(record));
+    if (status.is_ok() && *outcome == DecisionOutcome::kDecided)
+      status = layers_->decide(decision->epoch, std::move(record));
     const DecisionOutcome known = outcome.is_ok() ? *outcome : DecisionOutcome::kUnknown;
     strand_->post([this, status, known] {
       if (is_ended()) return;
@@ -352,8 +360,8 @@ void Incarnation::decide() {
 void Incarnation::decided(DecisionOutcome outcome, int64_t took_ms) {
   if (outcome == DecisionOutcome::kUnknown) {
     IncarnationOutcome unknown;
-    unknown.status = Status::external(Code::kUnknownOutcome,
-                                      "the outcome of epoch " + std::to_string(epoch_.number) + " is unknown; the progress record decides");
+    unknown.status = Status::external(Code::kUnknownOutcome, "the outcome of epoch " + std::to_string(epoch_.number) +
+                                                                 " is unknown; the progress record decides");
     unknown.unknown_outcome = true;
     return end(unknown);
   }
@@ -429,7 +437,8 @@ void Incarnation::publish() {
   status_.lag_records = -1;
   status_.sources_connected = true;
   for (const auto& source : sources_) {
-    if (source->lag_records() >= 0) status_.lag_records = std::max<int64_t>(status_.lag_records, 0) + source->lag_records();
+    if (source->lag_records() >= 0)
+      status_.lag_records = std::max<int64_t>(status_.lag_records, 0) + source->lag_records();
     status_.sources_connected = status_.sources_connected && source->connected();
   }
   status_.pending_state_bytes = layers_ ? layers_->pending_bytes() : 0;
@@ -443,7 +452,8 @@ void Incarnation::end(IncarnationOutcome outcome) {
   for (auto& task : sinks_) task->stop();
   if (layers_) publish();
   decider_->post([this, outcome]() mutable {
-    // What is decided goes into the store, so that the next start replays nothing; after an error that is the next start's work.
+    // What is decided goes into the store, so that the next start replays nothing; after an error that is the next
+    // start's work.
     if (outcome.status.is_ok() && layers_) outcome.status = layers_->flush();
     layers_.reset();
     if (log_) log_->close();

@@ -1,7 +1,10 @@
-// Incarnation: one life of a pipeline, from recovery to its end or first error; also its coordinator: it injects barriers, collects what the tasks report, lets the decision
-// be made and releases the epoch (docs/ARCHITECTURE.md, "Life of an epoch"). There is no way back inside an incarnation: after any error a new one starts from what was decided.
+// Incarnation: one life of a pipeline, from recovery to its end or first error; also its coordinator: it injects
+// barriers, collects what the tasks report, lets the decision be made and releases the epoch (docs/ARCHITECTURE.md,
+// "Life of an epoch"). There is no way back inside an incarnation: after any error a new one starts from what was
+// decided.
 //
-// Threads: start() and stop() from any thread; everything else on the coordinator's own strand. The outcome is reported once, from that strand.
+// Threads: start() and stop() from any thread; everything else on the coordinator's own strand. The outcome is reported
+// once, from that strand.
 #pragma once
 
 #include <atomic>
@@ -30,26 +33,26 @@ const char* to_string(PipelineState state);
 // What a pipeline looks like from outside; a copy, refreshed with every epoch.
 struct PipelineStatus {
   PipelineState state = PipelineState::kStarting;
-  uint64_t epoch = 0;                    // last decided
+  uint64_t epoch = 0;  // last decided
   uint64_t decisions = 0;
-  uint64_t records_in = 0;               // read by the sources, now
-  uint64_t records_out = 0;              // written by the sinks, now
+  uint64_t records_in = 0;   // read by the sources, now
+  uint64_t records_out = 0;  // written by the sinks, now
   int64_t lag_records = -1;
   bool sources_connected = true;
-  Counts counts;                         // as of the last epoch passed
+  Counts counts;  // as of the last epoch passed
   std::string restored_from;
   uint64_t replayed_records = 0;
   int64_t restore_ms = 0;
   int64_t last_decision_wall_ms = 0;
-  int64_t last_decision_ms = 0;          // how long it took
+  int64_t last_decision_ms = 0;  // how long it took
   StateStore::Numbers state_numbers;
   size_t pending_state_bytes = 0;
 };
 
 struct IncarnationOutcome {
-  Status status;                         // ok: completed or stopped
-  bool completed = false;                // all inputs ended
-  bool unknown_outcome = false;          // restart at once
+  Status status;                 // ok: completed or stopped
+  bool completed = false;        // all inputs ended
+  bool unknown_outcome = false;  // restart at once
 };
 
 class Incarnation : private TaskEvents {
@@ -59,7 +62,7 @@ class Incarnation : private TaskEvents {
     const Clock* clock = nullptr;
     Logger log;
     Executor* executor = nullptr;
-    bool background_state = true;        // false: deterministic (StateLayers::Options)
+    bool background_state = true;  // false: deterministic (StateLayers::Options)
     uint32_t max_batch_rows = 1024;
     std::function<std::unique_ptr<DecisionLog>(const RecoverySettings&)> make_log;
   };
@@ -80,8 +83,8 @@ class Incarnation : private TaskEvents {
     size_t waiting = 0;
     Decision decision;
     Counts counts;
-    bool undecided = false;     // a decision is being made
-    size_t committing = 0;      // sinks that have yet to commit
+    bool undecided = false;  // a decision is being made
+    size_t committing = 0;   // sinks that have yet to commit
     bool rows_moved = false;
   };
 
@@ -128,10 +131,10 @@ class Incarnation : private TaskEvents {
   std::vector<std::unique_ptr<SourceTask>> sources_;
   std::vector<std::unique_ptr<LaneTask>> lanes_;
   std::vector<std::unique_ptr<SinkTask>> sinks_;
-  std::map<size_t, std::vector<size_t>> lanes_of_;   // keyed operator -> indexes in lanes_
+  std::map<size_t, std::vector<size_t>> lanes_of_;  // keyed operator -> indexes in lanes_
   size_t tasks_ = 0;
   size_t opening_ = 0;
-  std::vector<SourceProgress> positions_;            // by source, as of the last barrier
+  std::vector<SourceProgress> positions_;  // by source, as of the last barrier
   Epoch epoch_;
   uint64_t next_epoch_ = 1;
   size_t sources_ended_ = 0;

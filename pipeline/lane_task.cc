@@ -4,11 +4,12 @@
 
 namespace millrace {
 namespace {
-constexpr int kMessagesPerTurn = 16;      // then other strands get the thread
+constexpr int kMessagesPerTurn = 16;  // then other strands get the thread
 constexpr size_t kRowsPerFlush = 8192;
 }  // namespace
 
-LaneTask::LaneTask(size_t id, std::shared_ptr<Strand> strand, TaskEvents& events, const Plan& plan, LaneState& state, Settings settings)
+LaneTask::LaneTask(size_t id, std::shared_ptr<Strand> strand, TaskEvents& events, const Plan& plan, LaneState& state,
+                   Settings settings)
     : Task(id, std::move(strand), events),
       plan_(plan),
       planned_(plan.operators[settings.op]),
@@ -136,7 +137,9 @@ void LaneTask::finish_barrier() {
   events_.passed(id_, std::move(report));
 }
 
-Status LaneTask::emit(Batch batch) { return batch.live() == 0 ? Status::ok() : fused_->deliver(planned_.targets, batch); }
+Status LaneTask::emit(Batch batch) {
+  return batch.live() == 0 ? Status::ok() : fused_->deliver(planned_.targets, batch);
+}
 
 Status LaneTask::emit_side(const std::string&, Batch batch) { return fused_->deliver(planned_.late_targets, batch); }
 

@@ -1,4 +1,5 @@
-// LaneTask: one lane of a keyed stage: a keyed operator with its state, and the stateless operators behind it. Runs on the compute pool; its inbox is the only way in.
+// LaneTask: one lane of a keyed stage: a keyed operator with its state, and the stateless operators behind it. Runs on
+// the compute pool; its inbox is the only way in.
 #pragma once
 
 #include <atomic>
@@ -15,16 +16,17 @@ namespace millrace {
 class LaneTask : public Task, private Collector {
  public:
   struct Settings {
-    size_t op = 0;                 // in Plan::operators
+    size_t op = 0;  // in Plan::operators
     size_t lane = 0;
     uint16_t operator_number = 0;  // in the keys of the store
     size_t cache_bytes = 0;
     size_t channel_bytes = 1 << 20;
     uint64_t first_epoch = 1;
-    bool emit_per_batch = false;   // at_least_once: updates leave when their batch is done
-    bool always_cut = true;        // false (mode none): dirty state is only written out when the cache is full of it
+    bool emit_per_batch = false;  // at_least_once: updates leave when their batch is done
+    bool always_cut = true;       // false (mode none): dirty state is only written out when the cache is full of it
   };
-  LaneTask(size_t id, std::shared_ptr<Strand> strand, TaskEvents& events, const Plan& plan, LaneState& state, Settings settings);
+  LaneTask(size_t id, std::shared_ptr<Strand> strand, TaskEvents& events, const Plan& plan, LaneState& state,
+           Settings settings);
 
   Inbox& inbox() { return inbox_; }
   TaskOutputs& outputs() { return outputs_; }
@@ -56,10 +58,10 @@ class LaneTask : public Task, private Collector {
   std::unique_ptr<FusedOperators> fused_;
   std::unique_ptr<Operator> op_;
   NodeCounts failures_;
-  std::optional<Barrier> barrier_;    // being passed
-  bool flushing_ = false;             // emitting what is owed, for the barrier or because dirty state fills the cache
-  std::vector<DeltaPtr> cuts_;        // of the open epoch
-  uint64_t epoch_;                    // open
+  std::optional<Barrier> barrier_;  // being passed
+  bool flushing_ = false;           // emitting what is owed, for the barrier or because dirty state fills the cache
+  std::vector<DeltaPtr> cuts_;      // of the open epoch
+  uint64_t epoch_;                  // open
   bool barrier_wanted_ = false;
   bool failed_ = false;
 };

@@ -105,15 +105,18 @@ class Planner {
       std::vector<std::string> names;
       for (const auto& source : plan_->sources) names.push_back(source.spec->name);
       for (const auto& op : plan_->operators) names.push_back(op.spec->id);
-      diagnostics_.error(LintCode::kUnknownInput, at, "no source or operator is called \"" + name + "\"", did_you_mean(name, names));
+      diagnostics_.error(LintCode::kUnknownInput, at, "no source or operator is called \"" + name + "\"",
+                         did_you_mean(name, names));
       return;
     }
     if (origin.late) {
       diagnostics_.error(LintCode::kUnknownInput, at,
-                         "operator \"" + plan_->operators[origin.index].spec->id + "\" has no late rows", "only windows have");
+                         "operator \"" + plan_->operators[origin.index].spec->id + "\" has no late rows",
+                         "only windows have");
       return;
     }
-    (origin.is_source ? plan_->sources[origin.index].targets : plan_->operators[origin.index].targets).push_back(target);
+    (origin.is_source ? plan_->sources[origin.index].targets : plan_->operators[origin.index].targets)
+        .push_back(target);
   }
 
   void resolve_inputs() {
@@ -125,8 +128,8 @@ class Planner {
     for (size_t i = 0; i < plan_->sinks.size(); i++) {
       const SinkSpec& sink = *plan_->sinks[i].spec;
       if (sink.context.dead_letters && !sink.input.empty())
-        diagnostics_.error(LintCode::kConflict, sink.input_at, "sink \"" + sink.name + "\" takes dead letters, so it has no input",
-                           "use a second sink");
+        diagnostics_.error(LintCode::kConflict, sink.input_at,
+                           "sink \"" + sink.name + "\" takes dead letters, so it has no input", "use a second sink");
       if (!sink.input.empty()) connect(sink.input, sink.input_at, {Target::Kind::kSink, i, 0});
     }
   }
@@ -219,7 +222,8 @@ class Planner {
     }
   }
 
-  // All inputs of a union have the same columns; record.* columns survive only if every input has them in the same place.
+  // All inputs of a union have the same columns; record.* columns survive only if every input has them in the same
+  // place.
   bool unify(std::vector<Edge>& inputs, PlannedOperator& planned) {
     const OperatorSpec& op = *planned.spec;
     planned.remap.assign(inputs.size(), {});
@@ -231,10 +235,11 @@ class Planner {
     for (size_t i = 1; i < inputs.size(); i++) {
       const bool types = inputs[i].schema == inputs[0].schema;
       if (types && inputs[i].type == inputs[0].type) continue;
-      diagnostics_.error(LintCode::kUnionMismatch, op.inputs_at[i],
-                         "inputs \"" + op.inputs[0] + "\" and \"" + op.inputs[i] + "\" " +
-                             (types ? "are not of one kind: one is updated, one only appended to" : "have different columns"),
-                         types ? "" : "use select to give both " + Type::structure(inputs[0].schema).to_string());
+      diagnostics_.error(
+          LintCode::kUnionMismatch, op.inputs_at[i],
+          "inputs \"" + op.inputs[0] + "\" and \"" + op.inputs[i] + "\" " +
+              (types ? "are not of one kind: one is updated, one only appended to" : "have different columns"),
+          types ? "" : "use select to give both " + Type::structure(inputs[0].schema).to_string());
       return false;
     }
     return true;
@@ -277,12 +282,14 @@ class Planner {
       const SinkGuarantee guarantee = sink.spec->plan->guarantee();
       if (guarantee == SinkGuarantee::kNone) {
         diagnostics_.error(LintCode::kGuarantee, sink.spec->at,
-                           "sink \"" + sink.spec->name + "\" (" + sink.spec->kind + ") cannot keep exactly_once: it repeats rows after a crash",
+                           "sink \"" + sink.spec->name + "\" (" + sink.spec->kind +
+                               ") cannot keep exactly_once: it repeats rows after a crash",
                            "set recovery: {guarantee: at_least_once} or use another sink");
       } else if (guarantee == SinkGuarantee::kTransaction && spec().mode == RecoveryMode::kLocal) {
-        diagnostics_.error(LintCode::kGuarantee, sink.spec->at,
-                           "sink \"" + sink.spec->name + "\" (kafka) cannot keep exactly_once under recovery mode local",
-                           "set recovery: {mode: changelog} or {guarantee: at_least_once}");
+        diagnostics_.error(
+            LintCode::kGuarantee, sink.spec->at,
+            "sink \"" + sink.spec->name + "\" (kafka) cannot keep exactly_once under recovery mode local",
+            "set recovery: {mode: changelog} or {guarantee: at_least_once}");
       }
     }
   }
@@ -367,7 +374,8 @@ class Planner {
       if (source.targets.empty())
         diagnostics_.warning(LintCode::kUnused, source.spec->at, "nothing reads source \"" + source.spec->name + "\"");
     for (const PlannedOperator& op : plan_->operators)
-      if (op.targets.empty()) diagnostics_.warning(LintCode::kUnused, op.spec->at, "nothing reads operator \"" + op.spec->id + "\"");
+      if (op.targets.empty())
+        diagnostics_.warning(LintCode::kUnused, op.spec->at, "nothing reads operator \"" + op.spec->id + "\"");
   }
 
   Diagnostics& diagnostics_;
@@ -393,7 +401,8 @@ bool Plan::has_keyed_state() const {
 }
 
 bool Plan::bounded() const {
-  return std::all_of(sources.begin(), sources.end(), [](const PlannedSource& source) { return source.spec->plan->bounded(); });
+  return std::all_of(sources.begin(), sources.end(),
+                     [](const PlannedSource& source) { return source.spec->plan->bounded(); });
 }
 
 std::unique_ptr<Plan> make_plan(std::unique_ptr<PipelineSpec> spec, Diagnostics& diagnostics) {
@@ -419,9 +428,10 @@ std::string describe_plan(const Plan& plan) {
   const char* modes[] = {"none", "local", "changelog"};
   text += std::string("recovery ") + modes[static_cast<int>(spec.mode)];
   if (spec.mode != RecoveryMode::kNone)
-    text += std::string(", ") + (spec.guarantee == Guarantee::kExactlyOnce ? "exactly_once" : "at_least_once") + ", every " +
-            std::to_string(spec.commit_interval_ms) + " ms";
-  text += "\nstate " + std::string(spec.rocksdb ? "rocksdb" : "memory") + ", " + std::to_string(spec.shards) + " shards\n\n";
+    text += std::string(", ") + (spec.guarantee == Guarantee::kExactlyOnce ? "exactly_once" : "at_least_once") +
+            ", every " + std::to_string(spec.commit_interval_ms) + " ms";
+  text += "\nstate " + std::string(spec.rocksdb ? "rocksdb" : "memory") + ", " + std::to_string(spec.shards) +
+          " shards\n\n";
   for (const PlannedSource& source : plan.sources) {
     text += "source " + source.spec->name + ": " + source.spec->plan->describe() + "\n  reads";
     for (size_t i = 0; i < source.needed.size(); i++)
@@ -431,12 +441,14 @@ std::string describe_plan(const Plan& plan) {
   for (size_t index : plan.order) {
     const PlannedOperator& op = plan.operators[index];
     const char* edges[] = {"append", "upsert", "retract"};
-    text += "operator " + op.spec->id + ": " + op.spec->plan->describe() + (op.keyed() ? "  [new stage]" : "") + "\n  from";
+    text +=
+        "operator " + op.spec->id + ": " + op.spec->plan->describe() + (op.keyed() ? "  [new stage]" : "") + "\n  from";
     for (const std::string& input : op.spec->inputs) text += " " + input;
     text += "\n  " + std::string(edges[static_cast<int>(op.spec->plan->output().type)]) + " " +
             Type::structure(op.spec->plan->output().schema).to_string() + "\n";
   }
-  const char* promises[] = {"in the transaction", "durable before the decision, visible after it", "repeats rows after a crash", "nothing to repeat"};
+  const char* promises[] = {"in the transaction", "durable before the decision, visible after it",
+                            "repeats rows after a crash", "nothing to repeat"};
   for (const PlannedSink& sink : plan.sinks)
     text += "sink " + sink.spec->name + ": " + sink.spec->plan->describe() + "\n  from " +
             (sink.spec->input.empty() ? "dead letters" : sink.spec->input) + "; " +

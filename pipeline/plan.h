@@ -1,5 +1,5 @@
-// Plan: a checked pipeline, ready to run: names resolved, edges typed, columns that nobody reads dropped, guarantees checked. Made by make_plan from a PipelineSpec; immutable
-// afterwards; any thread.
+// Plan: a checked pipeline, ready to run: names resolved, edges typed, columns that nobody reads dropped, guarantees
+// checked. Made by make_plan from a PipelineSpec; immutable afterwards; any thread.
 #pragma once
 
 #include <memory>
@@ -16,18 +16,18 @@ inline constexpr size_t kNoIndex = static_cast<size_t>(-1);
 struct Target {
   enum class Kind { kOperator, kSink };
   Kind kind = Kind::kOperator;
-  size_t index = 0;     // in Plan::operators or Plan::sinks
-  uint32_t input = 0;   // which input of the operator
+  size_t index = 0;    // in Plan::operators or Plan::sinks
+  uint32_t input = 0;  // which input of the operator
 };
 
 struct PlannedSource {
   SourceSpec* spec = nullptr;
-  Edge edge;                        // declared columns, then the record.* columns that the pipeline mentions
-  size_t declared = 0;              // how many of them are declared
-  std::vector<bool> needed;         // by column of edge.schema
-  ExpressionPtr event_time;         // nullptr: the record timestamp
-  bool keep_payload = false;        // dead letters or pass-through
-  bool canonical = false;           // pass-through: the decoder says which payloads may be written as they are
+  Edge edge;                  // declared columns, then the record.* columns that the pipeline mentions
+  size_t declared = 0;        // how many of them are declared
+  std::vector<bool> needed;   // by column of edge.schema
+  ExpressionPtr event_time;   // nullptr: the record timestamp
+  bool keep_payload = false;  // dead letters or pass-through
+  bool canonical = false;     // pass-through: the decoder says which payloads may be written as they are
   SourceNeeds needs;
   size_t dead_letter_sink = kNoIndex;
   std::vector<Target> targets;
@@ -39,7 +39,8 @@ struct PlannedOperator {
   std::vector<Target> late_targets;  // readers of <id>.late
   std::vector<bool> needed;          // of its output
   Schema input;                      // columns of its inputs
-  std::vector<std::vector<int>> remap;  // per input: which of the input's columns stand where in `input`; empty: as they are
+  std::vector<std::vector<int>>
+      remap;  // per input: which of the input's columns stand where in `input`; empty: as they are
   bool keyed() const { return spec->plan->key() != nullptr; }
 };
 
@@ -53,10 +54,10 @@ struct Plan {
   std::vector<PlannedSource> sources;
   std::vector<PlannedOperator> operators;
   std::vector<PlannedSink> sinks;
-  std::vector<size_t> order;         // operators, inputs before readers
+  std::vector<size_t> order;  // operators, inputs before readers
 
   bool has_keyed_state() const;
-  bool bounded() const;              // every source ends
+  bool bounded() const;  // every source ends
 };
 
 // nullptr when diagnostics has errors.

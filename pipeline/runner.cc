@@ -78,7 +78,8 @@ void PipelineRunner::incarnation_ended(IncarnationOutcome outcome) {
     if (!outcome.status.is_ok()) last_error_ = outcome.status;
   }
   ended.reset();  // joins its threads; nothing of it runs any more
-  if (outcome.status.is_ok()) return finish(outcome.completed ? PipelineState::kCompleted : PipelineState::kStopped, Status::ok());
+  if (outcome.status.is_ok())
+    return finish(outcome.completed ? PipelineState::kCompleted : PipelineState::kStopped, Status::ok());
   if (outcome.status.retry() == Retry::kNever) return finish(PipelineState::kFailed, outcome.status);
   if (stopped) return finish(PipelineState::kStopped, Status::ok());
   const int64_t delay_ms = outcome.unknown_outcome ? 0 : next_backoff_ms();
@@ -120,8 +121,10 @@ PipelineStatus PipelineRunner::status() const {
     status.decisions = decisions_before_;
     status.records_in = records_before_;
   }
-  if (final_state_) status.state = *final_state_;
-  else if (waiting_) status.state = PipelineState::kWaiting;
+  if (final_state_)
+    status.state = *final_state_;
+  else if (waiting_)
+    status.state = PipelineState::kWaiting;
   return status;
 }
 
@@ -160,7 +163,8 @@ RecoverySettings recovery_settings(const Plan& plan, const std::string& data_dir
   for (const PlannedOperator& op : plan.operators)
     if (op.keyed()) settings.operators.push_back({op.spec->id, op.spec->plan->state_descriptor()});
   for (const PlannedSource& source : plan.sources)
-    if (const KafkaSourceSettings* kafka = source.spec->plan->kafka()) settings.groups.push_back({source.spec->name, kafka->group, true});
+    if (const KafkaSourceSettings* kafka = source.spec->plan->kafka())
+      settings.groups.push_back({source.spec->name, kafka->group, true});
   return settings;
 }
 

@@ -1,5 +1,6 @@
-// PipelineRunner: keeps one pipeline running: starts an incarnation, starts the next one with backoff after an external error or an unknown outcome, stops after a user error. The one
-// place that decides about restarts. Methods from any thread.
+// PipelineRunner: keeps one pipeline running: starts an incarnation, starts the next one with backoff after an external
+// error or an unknown outcome, stops after a user error. The one place that decides about restarts. Methods from any
+// thread.
 #pragma once
 
 #include <functional>
@@ -13,7 +14,8 @@ namespace millrace {
 
 class PipelineRunner {
  public:
-  // plan and executor outlive the runner. `ended` is called once, from the runner's strand, when the pipeline has completed, stopped or failed.
+  // plan and executor outlive the runner. `ended` is called once, from the runner's strand, when the pipeline has
+  // completed, stopped or failed.
   PipelineRunner(const Plan& plan, Incarnation::Settings settings, std::function<void()> ended);
   ~PipelineRunner();
   PipelineRunner(const PipelineRunner&) = delete;
@@ -39,7 +41,7 @@ class PipelineRunner {
   std::shared_ptr<Strand> strand_;
   mutable std::mutex mutex_;
   std::unique_ptr<Incarnation> incarnation_;
-  PipelineStatus status_;        // of the last incarnation, while none runs
+  PipelineStatus status_;  // of the last incarnation, while none runs
   Status last_error_;
   std::optional<PipelineState> final_state_;
   uint64_t restarts_ = 0;

@@ -21,7 +21,9 @@ void SinkTask::open(bool first_start, std::optional<SinkProgress> progress) {
     SinkContext context;
     context.log = settings_.log;
     context.producer = settings_.producer;
-    context.refuse = [this](const Batch& batch, uint32_t row, Code code, const std::string& why) { return refuse(batch, row, code, why); };
+    context.refuse = [this](const Batch& batch, uint32_t row, Code code, const std::string& why) {
+      return refuse(batch, row, code, why);
+    };
     if (Status status = sink_->open(context, first_start, progress); !status.is_ok()) {
       failed_ = true;
       return events_.failed(id_, status.with_context("sink " + planned_.spec->name));
@@ -106,7 +108,8 @@ void SinkTask::commit(uint64_t epoch, bool finish) {
   });
 }
 
-// A row that the sink cannot take (larger than the broker allows, a value that does not encode): the policy of the row's source decides, as for any other bad record.
+// A row that the sink cannot take (larger than the broker allows, a value that does not encode): the policy of the
+// row's source decides, as for any other bad record.
 Status SinkTask::refuse(const Batch& batch, uint32_t row, Code code, const std::string& why) {
   const PlannedSource* source = batch.source_rows ? &plan_.sources[batch.source_rows->source] : nullptr;
   const ErrorPolicy::Kind kind = source ? source->spec->on_error.kind : ErrorPolicy::Kind::kFail;

@@ -1,5 +1,6 @@
-// SinkTask: one sink and its inbox. Writes rows in order; a Kafka sink under exactly_once only while the transaction of its epoch is open (what comes early waits in the inbox,
-// whose bound is the back-pressure). Its strand may block (fsync).
+// SinkTask: one sink and its inbox. Writes rows in order; a Kafka sink under exactly_once only while the transaction of
+// its epoch is open (what comes early waits in the inbox, whose bound is the back-pressure). Its strand may block
+// (fsync).
 #pragma once
 
 #include <atomic>
@@ -17,10 +18,10 @@ namespace millrace {
 class SinkTask : public Task {
  public:
   struct Settings {
-    size_t sink = 0;                        // in Plan::sinks
+    size_t sink = 0;  // in Plan::sinks
     size_t channel_bytes = 1 << 20;
     uint64_t first_epoch = 1;
-    std::function<uint64_t()> open_epoch;   // rows of a later epoch wait
+    std::function<uint64_t()> open_epoch;  // rows of a later epoch wait
     Logger log;
     KafkaProducer* producer = nullptr;
   };

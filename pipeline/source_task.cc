@@ -6,8 +6,13 @@
 
 namespace millrace {
 
-SourceTask::SourceTask(size_t id, std::shared_ptr<Strand> strand, TaskEvents& events, const Plan& plan, size_t source, Settings settings)
-    : Task(id, std::move(strand), events), plan_(plan), planned_(plan.sources[source]), index_(source), settings_(std::move(settings)) {}
+SourceTask::SourceTask(size_t id, std::shared_ptr<Strand> strand, TaskEvents& events, const Plan& plan, size_t source,
+                       Settings settings)
+    : Task(id, std::move(strand), events),
+      plan_(plan),
+      planned_(plan.sources[source]),
+      index_(source),
+      settings_(std::move(settings)) {}
 
 SourceTask::~SourceTask() {
   stop();
@@ -27,7 +32,8 @@ void SourceTask::open_now(std::vector<PartitionProgress> resume) {
   if (!spec.plan->makes_columns()) {
     DecodeRequest request;
     request.schema = spec.schema;
-    request.wanted.assign(planned_.needed.begin(), planned_.needed.begin() + static_cast<std::ptrdiff_t>(planned_.declared));
+    request.wanted.assign(planned_.needed.begin(),
+                          planned_.needed.begin() + static_cast<std::ptrdiff_t>(planned_.declared));
     request.want_canonical = planned_.canonical;
     Diagnostics diagnostics;  // the format was checked at lint
     decoder_ = make_decoder(spec.format, request, spec.format_at, diagnostics);
@@ -80,7 +86,8 @@ void SourceTask::released(std::vector<SourcePosition> positions) {
   strand_->post([this, positions = std::move(positions)] { source_->released(positions); });
 }
 
-// One poll. Posts itself again, so that barriers get in between; stops when a receiver is full (wake() goes on) or the input has ended.
+// One poll. Posts itself again, so that barriers get in between; stops when a receiver is full (wake() goes on) or the
+// input has ended.
 void SourceTask::turn() {
   scheduled_ = false;
   if (ended_ || !outputs_.have_room()) return;
@@ -173,8 +180,10 @@ void SourceTask::add_record_columns(const SourcePoll& poll, Batch& batch) {
     const std::string& name = schema[column].name;
     for (uint32_t i = 0; i < poll.count; i++) {
       if (name == "record.key") {
-        if (rows.key == nullptr || rows.key[i].data() == nullptr) builder.set_null(i);
-        else builder.strings[i] = rows.key[i];
+        if (rows.key == nullptr || rows.key[i].data() == nullptr)
+          builder.set_null(i);
+        else
+          builder.strings[i] = rows.key[i];
       } else if (name == "record.topic") {
         builder.strings[i] = (*rows.partitions)[rows.partition[i]].topic;
       } else if (name == "record.partition") {
@@ -182,15 +191,18 @@ void SourceTask::add_record_columns(const SourcePoll& poll, Batch& batch) {
       } else if (name == "record.offset") {
         builder.ints[i] = rows.offset[i];
       } else if (name == "record.timestamp") {
-        if (rows.timestamp_ms == nullptr || rows.timestamp_ms[i] == kNoTime) builder.set_null(i);
-        else builder.ints[i] = rows.timestamp_ms[i] * 1000;
+        if (rows.timestamp_ms == nullptr || rows.timestamp_ms[i] == kNoTime)
+          builder.set_null(i);
+        else
+          builder.ints[i] = rows.timestamp_ms[i] * 1000;
       } else if (name == "record.headers") {
         builder.spans[i] = rows.headers ? rows.headers[i] : Span{};
       }
     }
     if (name == "record.headers") {
       uint32_t total = 0;
-      for (uint32_t i = 0; i < poll.count; i++) total = std::max(total, builder.spans[i].begin + builder.spans[i].count);
+      for (uint32_t i = 0; i < poll.count; i++)
+        total = std::max(total, builder.spans[i].begin + builder.spans[i].count);
       ColumnBuilder keys(Type(TypeKind::kString), poll.arena, total);
       ColumnBuilder values(Type(TypeKind::kBytes), poll.arena, total);
       for (uint32_t i = 0; i < total; i++) {
@@ -220,7 +232,8 @@ Status SourceTask::stamp_event_times(Batch& batch) {
       if (column->is_null(row)) errors.entries.push_back({row, "event_time is null"});
     });
     std::sort(errors.entries.begin(), errors.entries.end(), [](const auto& a, const auto& b) { return a.row < b.row; });
-    errors.entries.erase(std::unique(errors.entries.begin(), errors.entries.end(), [](const auto& a, const auto& b) { return a.row == b.row; }),
+    errors.entries.erase(std::unique(errors.entries.begin(), errors.entries.end(),
+                                     [](const auto& a, const auto& b) { return a.row == b.row; }),
                          errors.entries.end());
     if (!errors.empty()) {
       MR_RETURN_IF_ERROR(fused_->fail_rows(planned_.spec->name, counts_, batch, errors));
@@ -261,8 +274,8 @@ Status SourceTask::fail_decode(const Batch& batch, const RowErrors& errors) {
   }
   if (policy.kind == ErrorPolicy::Kind::kFail) {
     const RowErrors::Entry& first = errors.entries.front();
-    return Status::user(Code::kDecode, "source " + planned_.spec->name + ": " + first.message + " (" + row_origin(batch, first.row) +
-                                           "; on_error: fail)");
+    return Status::user(Code::kDecode, "source " + planned_.spec->name + ": " + first.message + " (" +
+                                           row_origin(batch, first.row) + "; on_error: fail)");
   }
   return fused_->fail_rows(planned_.spec->name, counts_, batch, errors);
 }

@@ -1,5 +1,5 @@
-// SourceTask: polls one source, decodes, stamps event times, applies on_error and runs the stateless operators behind the source. Its strand blocks only in Source::poll
-// (a few milliseconds) and in open.
+// SourceTask: polls one source, decodes, stamps event times, applies on_error and runs the stateless operators behind
+// the source. Its strand blocks only in Source::poll (a few milliseconds) and in open.
 #pragma once
 
 #include <atomic>
@@ -22,7 +22,8 @@ class SourceTask : public Task {
     int poll_timeout_ms = 5;
     SourceLimits limits;
   };
-  SourceTask(size_t id, std::shared_ptr<Strand> strand, TaskEvents& events, const Plan& plan, size_t source, Settings settings);
+  SourceTask(size_t id, std::shared_ptr<Strand> strand, TaskEvents& events, const Plan& plan, size_t source,
+             Settings settings);
   ~SourceTask() override;
 
   // Wiring, before open: outputs are added and routes set once.
@@ -34,7 +35,7 @@ class SourceTask : public Task {
   void start();
   void inject(Barrier barrier);
   void released(std::vector<SourcePosition> positions);
-  void wake();   // a receiver has room again
+  void wake();  // a receiver has room again
 
   // Read by the coordinator and the metrics, any thread.
   uint64_t rows_read() const { return rows_read_.load(std::memory_order_relaxed); }
@@ -64,7 +65,7 @@ class SourceTask : public Task {
   std::unique_ptr<Source> source_;
   std::unique_ptr<Decoder> decoder_;
   std::unique_ptr<Evaluator> event_time_;
-  std::vector<int64_t> max_event_time_ms_;   // by partition of the source
+  std::vector<int64_t> max_event_time_ms_;  // by partition of the source
   std::vector<DecodeError> decode_errors_;
   NodeCounts counts_;
   bool running_ = false;

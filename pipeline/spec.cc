@@ -50,7 +50,8 @@ std::string find_kind(MapReader& map, const Registry& registry, const std::vecto
 
 class SpecReader {
  public:
-  SpecReader(const Registries& registries, Diagnostics& diagnostics) : registries_(registries), diagnostics_(diagnostics) {}
+  SpecReader(const Registries& registries, Diagnostics& diagnostics)
+      : registries_(registries), diagnostics_(diagnostics) {}
 
   std::unique_ptr<PipelineSpec> read(const ConfigNode& document) {
     MapReader map(document, diagnostics_);
@@ -93,7 +94,8 @@ class SpecReader {
     if (text == "drop") {
       policy.kind = ErrorPolicy::Kind::kDrop;
     } else if (text != "fail") {
-      diagnostics_.error(LintCode::kBadValue, node->location(), "on_error is fail, drop or {to: SINK}, found \"" + text + "\"",
+      diagnostics_.error(LintCode::kBadValue, node->location(),
+                         "on_error is fail, drop or {to: SINK}, found \"" + text + "\"",
                          did_you_mean(text, {"fail", "drop"}));
     }
     return policy;
@@ -131,7 +133,8 @@ class SpecReader {
     source.on_error = read_on_error(map.child("on_error"));
     if (auto event_time = map.child("event_time")) source.event_time = *event_time;
     if (auto watermark = map.child("watermark"))
-      diagnostics_.error(LintCode::kUnsupported, watermark->key_location(), "watermark is not supported by this version");
+      diagnostics_.error(LintCode::kUnsupported, watermark->key_location(),
+                         "watermark is not supported by this version");
     if (!source.kind.empty()) {
       auto body = map.child(source.kind);
       source.plan = (*registries_.sources.find(source.kind))(*body, diagnostics_);
@@ -176,7 +179,8 @@ class SpecReader {
     } else {
       op.inputs.push_back("");
       if (spec_->sources.size() > 1)
-        diagnostics_.error(LintCode::kMissingKey, op.at, "the first operator needs input: when there are several sources");
+        diagnostics_.error(LintCode::kMissingKey, op.at,
+                           "the first operator needs input: when there are several sources");
     }
   }
 
@@ -270,7 +274,8 @@ class SpecReader {
       } else if (spec_->sources.size() == 1) {
         sink.input = spec_->sources[0].name;
       } else if (spec_->sources.size() > 1) {
-        diagnostics_.error(LintCode::kMissingKey, sink.at, "sink \"" + sink.name + "\" needs input: when there are several sources");
+        diagnostics_.error(LintCode::kMissingKey, sink.at,
+                           "sink \"" + sink.name + "\" needs input: when there are several sources");
       }
     }
     for (const SourceSpec& source : spec_->sources) {
@@ -278,7 +283,8 @@ class SpecReader {
       std::vector<std::string> names;
       for (const SinkSpec& sink : spec_->sinks) names.push_back(sink.name);
       if (std::find(names.begin(), names.end(), source.on_error.sink) == names.end())
-        diagnostics_.error(LintCode::kUnknownInput, source.on_error.at, "no sink is called \"" + source.on_error.sink + "\"",
+        diagnostics_.error(LintCode::kUnknownInput, source.on_error.at,
+                           "no sink is called \"" + source.on_error.sink + "\"",
                            did_you_mean(source.on_error.sink, names));
     }
   }
@@ -296,13 +302,18 @@ class SpecReader {
     MapReader map(node.value_or(ConfigNode()), diagnostics_);
     if (auto mode = map.child("mode")) {
       const std::string text = as_string(*mode, diagnostics_).value_or("");
-      if (text == "changelog") spec_->mode = RecoveryMode::kChangelog;
-      else if (text == "local") spec_->mode = RecoveryMode::kLocal;
-      else if (text == "none") spec_->mode = RecoveryMode::kNone;
+      if (text == "changelog")
+        spec_->mode = RecoveryMode::kChangelog;
+      else if (text == "local")
+        spec_->mode = RecoveryMode::kLocal;
+      else if (text == "none")
+        spec_->mode = RecoveryMode::kNone;
       else if (text == "snapshot")
-        diagnostics_.error(LintCode::kUnsupported, mode->location(), "recovery mode snapshot is not supported by this version");
+        diagnostics_.error(LintCode::kUnsupported, mode->location(),
+                           "recovery mode snapshot is not supported by this version");
       else
-        diagnostics_.error(LintCode::kBadValue, mode->location(), "recovery mode is changelog, local or none, found \"" + text + "\"",
+        diagnostics_.error(LintCode::kBadValue, mode->location(),
+                           "recovery mode is changelog, local or none, found \"" + text + "\"",
                            did_you_mean(text, {"changelog", "local", "none", "snapshot"}));
     }
     const std::string guarantee = map.choice("guarantee", {"exactly_once", "at_least_once"}, "exactly_once");
@@ -314,7 +325,8 @@ class SpecReader {
     spec_->max_commit_interval_ms = std::max(spec_->max_commit_interval_ms, spec_->commit_interval_ms);
     for (const char* key : {"snapshots", "s3"})
       if (auto child = map.child(key))
-        diagnostics_.error(LintCode::kUnsupported, child->key_location(), std::string(key) + " is not supported by this version");
+        diagnostics_.error(LintCode::kUnsupported, child->key_location(),
+                           std::string(key) + " is not supported by this version");
     if (auto changelog = map.child("changelog")) {
       MapReader options(*changelog, diagnostics_);
       spec_->changelog_at = changelog->key_location();
@@ -326,8 +338,8 @@ class SpecReader {
     }
     if (spec_->shards % static_cast<uint32_t>(spec_->changelog_partitions) != 0)
       diagnostics_.error(LintCode::kBadValue, spec_->changelog_at,
-                         "changelog.partitions (" + std::to_string(spec_->changelog_partitions) + ") must divide shards (" +
-                             std::to_string(spec_->shards) + ")");
+                         "changelog.partitions (" + std::to_string(spec_->changelog_partitions) +
+                             ") must divide shards (" + std::to_string(spec_->shards) + ")");
     map.finish();
   }
 
@@ -351,7 +363,8 @@ class SpecReader {
   void check_name(const std::string& name, const Location& at) {
     const bool good = !name.empty() && name.size() <= 100 &&
                       name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-") == std::string::npos;
-    if (!good) diagnostics_.error(LintCode::kBadValue, at, "a name consists of a-z, 0-9, _ and -, found \"" + name + "\"");
+    if (!good)
+      diagnostics_.error(LintCode::kBadValue, at, "a name consists of a-z, 0-9, _ and -, found \"" + name + "\"");
   }
 
   // Sources and operators share one space of names: input: may mean either.
@@ -360,7 +373,8 @@ class SpecReader {
     for (const SourceSpec& source : spec_->sources) seen.insert(source.name);
     for (const OperatorSpec& op : spec_->operators)
       if (!op.id.empty() && !seen.insert(op.id).second)
-        diagnostics_.error(LintCode::kDuplicateName, op.at, "\"" + op.id + "\" is already the name of a source or an operator");
+        diagnostics_.error(LintCode::kDuplicateName, op.at,
+                           "\"" + op.id + "\" is already the name of a source or an operator");
   }
 
   const Registries& registries_;
@@ -370,9 +384,11 @@ class SpecReader {
 
 }  // namespace
 
-std::unique_ptr<PipelineSpec> read_spec(const ConfigNode& document, const Registries& registries, Diagnostics& diagnostics) {
+std::unique_ptr<PipelineSpec> read_spec(const ConfigNode& document, const Registries& registries,
+                                        Diagnostics& diagnostics) {
   if (document.is_null()) {
-    diagnostics.error(LintCode::kMissingKey, document.location(), "the file is empty", "a pipeline needs version, name, sources and sinks");
+    diagnostics.error(LintCode::kMissingKey, document.location(), "the file is empty",
+                      "a pipeline needs version, name, sources and sinks");
     return nullptr;
   }
   auto spec = SpecReader(registries, diagnostics).read(document);

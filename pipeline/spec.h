@@ -1,5 +1,5 @@
-// PipelineSpec: one pipeline file, read and typed but not yet connected: what DESIGN section 5 says, with its defaults. read_spec collects every error; the planner (plan.h) goes
-// on from here. Values; immutable after reading.
+// PipelineSpec: one pipeline file, read and typed but not yet connected: what DESIGN section 5 says, with its defaults.
+// read_spec collects every error; the planner (plan.h) goes on from here. Values; immutable after reading.
 #pragma once
 
 #include <memory>
@@ -27,19 +27,19 @@ struct Registries {
 struct ErrorPolicy {
   enum class Kind { kFail, kDrop, kDeadLetter };
   Kind kind = Kind::kFail;
-  std::string sink;    // kDeadLetter
+  std::string sink;  // kDeadLetter
   Location at;
 };
 
 struct SourceSpec {
   std::string name;
-  Location at;               // of the name
+  Location at;  // of the name
   std::string kind;
   std::string format = "json";
   Location format_at;
   Schema schema;
   ErrorPolicy on_error;
-  ConfigNode event_time;     // null: the record timestamp
+  ConfigNode event_time;  // null: the record timestamp
   std::unique_ptr<SourcePlan> plan;
 };
 
@@ -47,7 +47,7 @@ struct OperatorSpec {
   std::string id;
   Location at;
   std::string kind;
-  std::vector<std::string> inputs;     // names of sources, operators or side outputs; never empty
+  std::vector<std::string> inputs;  // names of sources, operators or side outputs; never empty
   std::vector<Location> inputs_at;
   std::unique_ptr<OperatorPlan> plan;
 };
@@ -56,7 +56,7 @@ struct SinkSpec {
   std::string name;
   Location at;
   std::string kind;
-  std::string input;         // empty: dead letters only
+  std::string input;  // empty: dead letters only
   Location input_at;
   SinkPlanContext context;
   std::unique_ptr<SinkPlan> plan;
@@ -82,6 +82,7 @@ struct PipelineSpec {
 };
 
 // Reads a parsed document. nullptr only when there is nothing to read; check diagnostics.has_errors().
-std::unique_ptr<PipelineSpec> read_spec(const ConfigNode& document, const Registries& registries, Diagnostics& diagnostics);
+std::unique_ptr<PipelineSpec> read_spec(const ConfigNode& document, const Registries& registries,
+                                        Diagnostics& diagnostics);
 
 }  // namespace millrace

@@ -1,5 +1,6 @@
-// Task: a piece of a running pipeline with a strand of its own: a source, a lane of a keyed stage, or a sink. Tasks talk forwards only, through inboxes; they report to the
-// coordinator through TaskEvents. Everything of a task happens on its strand, except what a comment says.
+// Task: a piece of a running pipeline with a strand of its own: a source, a lane of a keyed stage, or a sink. Tasks
+// talk forwards only, through inboxes; they report to the coordinator through TaskEvents. Everything of a task happens
+// on its strand, except what a comment says.
 #pragma once
 
 #include <atomic>
@@ -39,9 +40,9 @@ using Counts = std::map<std::string, NodeCounts>;
 // What a task says when it has passed a barrier.
 struct EpochReport {
   uint64_t epoch = 0;
-  DeltaPtr delta;                          // lanes
-  std::optional<SourceProgress> source;    // sources
-  std::optional<SinkProgress> sink;        // sinks with something to remember
+  DeltaPtr delta;                        // lanes
+  std::optional<SourceProgress> source;  // sources
+  std::optional<SinkProgress> sink;      // sinks with something to remember
   Counts counts;
 };
 
@@ -51,7 +52,7 @@ class TaskEvents {
   // All from the task's strand; none blocks.
   virtual void opened(size_t task, std::vector<PartitionProgress> positions) = 0;  // positions: sources
   virtual void passed(size_t task, EpochReport report) = 0;
-  virtual void committed(size_t task, uint64_t epoch) = 0;                          // sinks
+  virtual void committed(size_t task, uint64_t epoch) = 0;  // sinks
   virtual void source_ended(size_t task) = 0;
   virtual void wants_barrier(size_t task) = 0;
   virtual void failed(size_t task, Status status) = 0;
@@ -101,7 +102,8 @@ class Task {
   size_t id() const { return id_; }
 
  protected:
-  Task(size_t id, std::shared_ptr<Strand> strand, TaskEvents& events) : id_(id), strand_(std::move(strand)), events_(events) {}
+  Task(size_t id, std::shared_ptr<Strand> strand, TaskEvents& events)
+      : id_(id), strand_(std::move(strand)), events_(events) {}
   size_t id_;
   std::shared_ptr<Strand> strand_;
   TaskEvents& events_;

@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "base/config_node.h"
+#include "base/edge.h"
 #include "expr/expression.h"
 #include "kafka/kafka_config.h"
-#include "operators/operator_plan.h"
 #include "sinks/sink.h"
 
 namespace millrace {

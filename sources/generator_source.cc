@@ -36,7 +36,10 @@ struct GeneratorSettings {
 class Pacer {
  public:
   Pacer(int64_t rate, const Clock& clock)
-      : rate_(rate), burst_(std::max(rate * kBurstUs, kRecord)), clock_(clock), last_us_(clock.monotonic_us()) {}
+      : rate_(rate),
+        burst_(std::max<int64_t>(1, rate * kBurstUs / kRecord)),
+        clock_(clock),
+        last_us_(clock.monotonic_us()) {}
 
   // Records that may pass now, at most `wanted`; they count as passed.
   uint32_t take(uint32_t wanted) {
@@ -44,17 +47,19 @@ class Pacer {
     // A second at most, so that the product cannot overflow.
     const int64_t elapsed_us = std::min<int64_t>(now_us - last_us_, 1'000'000 + kRecord / rate_);
     last_us_ = now_us;
-    credit_ = std::min(burst_, credit_ + elapsed_us * rate_);
+    credit_ += elapsed_us * rate_;
+    // The fraction stays, so that slow rates are exact.
+    if (credit_ / kRecord > burst_) credit_ = burst_ * kRecord + credit_ % kRecord;
     const uint32_t taken = static_cast<uint32_t>(std::min<int64_t>(wanted, credit_ / kRecord));
     credit_ -= taken * kRecord;
     return taken;
   }
   // Until the next record may pass; at least 1, so that high rates come in batches.
-  int64_t wait_ms() const { return std::max<int64_t>(1, (kRecord - credit_) / rate_ / 1000); }
+  int64_t wait_ms() const { return std::max<int64_t>(1, (kRecord - credit_ + rate_ * 1000 - 1) / (rate_ * 1000)); }
 
  private:
   const int64_t rate_;
-  const int64_t burst_;
+  const int64_t burst_;  // records
   const Clock& clock_;
   int64_t last_us_;
   int64_t credit_ = 0;
@@ -185,7 +190,7 @@ ExpressionPtr GeneratorSourcePlan::compile(const Field& field, const ConfigNode&
   std::string hint;
   const TypeKind have = expression->type().kind();
   if (field.type.kind() == TypeKind::kTimestamp && have == TypeKind::kInt) {
-    hint = "timestamp(SECONDS) makes one; timestamp(0) + duration(\"1ms\") style sums give finer steps";
+    hint = "timestamp(SECONDS), or timestamp(SECONDS) + duration(string(MILLISECONDS) + \"ms\")";
   } else if (field.type.kind() == TypeKind::kDouble && have == TypeKind::kInt) {
     hint = "use double(…)";
   } else if (field.type.kind() == TypeKind::kString) {

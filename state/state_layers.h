@@ -6,16 +6,12 @@
 // to the coordinator. A background thread merges and ingests.
 #pragma once
 
-#include <atomic>
-#include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include "base/status.h"
@@ -47,6 +43,8 @@ class LaneState {
   explicit LaneState(StateLayers& layers) : layers_(layers) {}
   using Runs = std::vector<DeltaPtr>;  // oldest first
   std::shared_ptr<const Runs> runs() const;
+  // Puts `merged` (may be null) in the place of the first `count` runs from `first` on; runs are only ever appended elsewhere.
+  void replace(size_t first, size_t count, DeltaPtr merged);
   StateLayers& layers_;
   mutable std::mutex mutex_;  // guards the pointer only
   std::shared_ptr<const Runs> runs_ = std::make_shared<const Runs>();
@@ -79,6 +77,14 @@ class StateLayers {
  private:
   friend class LaneState;
   struct Work;
+  struct Target;  // what an ingest covers
+  size_t decided_count(const LaneState::Runs& runs, uint64_t epoch) const;
+  size_t decided_bytes(uint64_t epoch) const;
+  void merge_tiers(uint64_t epoch);
+  bool due(const Target& target) const;
+  Status ingest(const Target& target);
+  Status step(bool force);
+  void run_background();
   StateStore& store_;
   Options options_;
   std::vector<std::unique_ptr<LaneState>> lanes_;

@@ -22,7 +22,8 @@ struct Outcome {
 Outcome compile(const std::string& yaml, std::optional<Type> wanted = std::nullopt) {
   Diagnostics diagnostics;
   diagnostics.add_file("test.yaml", yaml);
-  const ConfigNode root = ConfigNode::parse("test.yaml", yaml, [](const std::string&) { return std::nullopt; }, diagnostics);
+  const ConfigNode root = ConfigNode::parse(
+      "test.yaml", yaml, [](const std::string&) { return std::nullopt; }, diagnostics);
   const auto node = root.find("filter");
   REQUIRE(node);
   ExpressionPtr expression = compile_node(*node, scope(), diagnostics, wanted);

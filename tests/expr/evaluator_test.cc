@@ -56,7 +56,8 @@ TEST_CASE("columns that the expression does not read may be absent") {
 TEST_CASE("an empty batch and an empty selection") {
   const auto arena = std::make_shared<Arena>();
   RowErrors errors;
-  for (const char* text : {"a / a", "a > 0 ? a / 2 : 1", "[a, a]", "[a, 1][0]", "a > 0 && 1 / a > 0", "s", "5", "null"}) {
+  for (const char* text :
+       {"a / a", "a > 0 ? a / 2 : 1", "[a, a]", "[a, 1][0]", "a > 0 && 1 / a > 0", "s", "5", "null"}) {
     const auto evaluator = make_evaluator(compiled(text, scope()));
     Batch batch;
     ColumnBuilder strings(Type(TypeKind::kString), arena, 0);
@@ -103,8 +104,9 @@ TEST_CASE("a result outlives the batch, the evaluator and the expression") {
     batch.rows = 3;
     batch.columns = {int_column({1, 2, 3}, input), builder.finish(3)};
     RowErrors errors;
-    result = make_evaluator(compiled("a == 1 ? s : a == 2 ? s.lowerAscii() + '!' : 'a literal of the expression'", scope()))
-                 ->evaluate(batch, arena, errors);
+    result =
+        make_evaluator(compiled("a == 1 ? s : a == 2 ? s.lowerAscii() + '!' : 'a literal of the expression'", scope()))
+            ->evaluate(batch, arena, errors);
     CHECK(errors.empty());
   }
   CHECK(result->strings[0] == "a long enough text to be allocated somewhere 0");

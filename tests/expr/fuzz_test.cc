@@ -1,5 +1,5 @@
-// Seeded mutations of good expressions through the parser, the checker and the evaluator: nothing crashes, error offsets lie
-// in the text, and canonical text is stable.
+// Seeded mutations of good expressions through the parser, the checker and the evaluator: nothing crashes, error
+// offsets lie in the text, and canonical text is stable.
 #include <doctest/doctest.h>
 
 #include <random>
@@ -41,9 +41,46 @@ Schema fuzz_schema() {
 }
 
 std::string mutate(std::string text, std::mt19937_64& random) {
-  static const std::string kPieces[] = {"(", ")", "[", "]", "'", "\"", "\\", "+", "-", "!", "?", ":", ".", ",", "&&", "null",
-                                        "in", "0", "9223372036854775807", "i", "s", "li", "st", "\xff", "''", "1e308", "d",
-                                        "has(", "size(", " ", "//", "u", "at", "%", "/", "==", "<", "record", "{", "}"};
+  static const std::string kPieces[] = {"(",
+                                        ")",
+                                        "[",
+                                        "]",
+                                        "'",
+                                        "\"",
+                                        "\\",
+                                        "+",
+                                        "-",
+                                        "!",
+                                        "?",
+                                        ":",
+                                        ".",
+                                        ",",
+                                        "&&",
+                                        "null",
+                                        "in",
+                                        "0",
+                                        "9223372036854775807",
+                                        "i",
+                                        "s",
+                                        "li",
+                                        "st",
+                                        "\xff",
+                                        "''",
+                                        "1e308",
+                                        "d",
+                                        "has(",
+                                        "size(",
+                                        " ",
+                                        "//",
+                                        "u",
+                                        "at",
+                                        "%",
+                                        "/",
+                                        "==",
+                                        "<",
+                                        "record",
+                                        "{",
+                                        "}"};
   const size_t changes = 1 + random() % 4;
   for (size_t n = 0; n < changes; n++) {
     const size_t at = text.empty() ? 0 : random() % text.size();

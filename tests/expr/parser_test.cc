@@ -65,10 +65,10 @@ TEST_CASE("canonical text drops what does not matter and keeps what does") {
 }
 
 TEST_CASE("canonical text is its own canonical text") {
-  for (const char* text :
-       {"a + b * c - -d / 2 % e", "!(a && b || !c)", "a.b.c[d].f(1, 'x', b\"\\x00\")", "-9223372036854775808",
-        "-(-5)", "- - a", "!!a", "a ? b ? c : d : e", "[1, [2], {}]", "{'k': [1.5]}", "(a == b) == c", "a == (b == c)",
-        "a in (b in c)", "(1).f()", "'\\u00e4\\t'", "1e-7 + .5", "true && null == x", "a && b && c && d && e || f || g"})
+  for (const char* text : {"a + b * c - -d / 2 % e", "!(a && b || !c)", "a.b.c[d].f(1, 'x', b\"\\x00\")",
+                           "-9223372036854775808", "-(-5)", "- - a", "!!a", "a ? b ? c : d : e", "[1, [2], {}]",
+                           "{'k': [1.5]}", "(a == b) == c", "a == (b == c)", "a in (b in c)", "(1).f()", "'\\u00e4\\t'",
+                           "1e-7 + .5", "true && null == x", "a && b && c && d && e || f || g"})
     CHECK(canonical(canonical(text)) == canonical(text));
 }
 

@@ -1,5 +1,5 @@
-// Runs the table of semantics on batches of one row, and on batches of many rows with a selection, dead rows being null or
-// copies of live ones. Rows of one expression share a batch, so that failing and good rows stand side by side.
+// Runs the table of semantics on batches of one row, and on batches of many rows with a selection, dead rows being null
+// or copies of live ones. Rows of one expression share a batch, so that failing and good rows stand side by side.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
@@ -22,13 +22,20 @@ const Schema& test_schema() {
     const Type point = Type::structure({{"a", plain(TypeKind::kInt)},
                                         {"b", plain(TypeKind::kString)},
                                         {"in", Type::structure({{"z", plain(TypeKind::kInt)}})}});
-    return Schema{{"i", plain(TypeKind::kInt)},          {"j", plain(TypeKind::kInt)},
-                  {"d", plain(TypeKind::kDouble)},       {"e", plain(TypeKind::kDouble)},
-                  {"s", plain(TypeKind::kString)},       {"t", plain(TypeKind::kString)},
-                  {"x", plain(TypeKind::kBytes)},        {"y", plain(TypeKind::kBytes)},
-                  {"b", plain(TypeKind::kBool)},         {"c", plain(TypeKind::kBool)},
-                  {"ts", plain(TypeKind::kTimestamp)},   {"tt", plain(TypeKind::kTimestamp)},
-                  {"du", plain(TypeKind::kDuration)},    {"dv", plain(TypeKind::kDuration)},
+    return Schema{{"i", plain(TypeKind::kInt)},
+                  {"j", plain(TypeKind::kInt)},
+                  {"d", plain(TypeKind::kDouble)},
+                  {"e", plain(TypeKind::kDouble)},
+                  {"s", plain(TypeKind::kString)},
+                  {"t", plain(TypeKind::kString)},
+                  {"x", plain(TypeKind::kBytes)},
+                  {"y", plain(TypeKind::kBytes)},
+                  {"b", plain(TypeKind::kBool)},
+                  {"c", plain(TypeKind::kBool)},
+                  {"ts", plain(TypeKind::kTimestamp)},
+                  {"tt", plain(TypeKind::kTimestamp)},
+                  {"du", plain(TypeKind::kDuration)},
+                  {"dv", plain(TypeKind::kDuration)},
                   {"li", Type::list(plain(TypeKind::kInt))},
                   {"ls", Type::list(plain(TypeKind::kString))},
                   {"ld", Type::list(plain(TypeKind::kDouble))},
@@ -245,13 +252,15 @@ void check_group(const std::vector<Semantics>& group) {
   const auto arena = std::make_shared<Arena>();
   for (size_t i = 0; i < group.size(); i++) {
     const auto one = results(*evaluator, make_batch({bindings[i]}, Dead::kNone, arena), arena);
-    CHECK_MESSAGE(matches(group[i].expected, one[0]), text << " with " << std::string(group[i].bindings) << " is " << one[0]);
+    CHECK_MESSAGE(matches(group[i].expected, one[0]),
+                  text << " with " << std::string(group[i].bindings) << " is " << one[0]);
   }
   for (const Dead dead : {Dead::kNone, Dead::kNull, Dead::kCopies}) {
     const auto many = results(*evaluator, make_batch(bindings, dead, arena), arena);
     for (size_t i = 0; i < group.size(); i++)
-      CHECK_MESSAGE(matches(group[i].expected, many[i]), text << " among others with " << std::string(group[i].bindings) << " is "
-                                                              << many[i] << " mode " << static_cast<int>(dead));
+      CHECK_MESSAGE(matches(group[i].expected, many[i]), text << " among others with " << std::string(group[i].bindings)
+                                                              << " is " << many[i] << " mode "
+                                                              << static_cast<int>(dead));
   }
 }
 

@@ -43,9 +43,10 @@ TEST_CASE("RFC 3339 of known instants") {
   CHECK(parse_rfc3339("1996-12-19T16:39:57-08:00") == 851042397000000);
   CHECK(parse_rfc3339("1937-01-01T12:00:27.87+00:20") == -1041337172130000);
   CHECK(parse_rfc3339("2000-01-01t00:00:00z") == 946684800000000);
-  for (const char* bad : {"", "Z", "2000-01-01T00:00:00UTC", "2000-01-01T00:00:00+2:00", "2000-01-01T00:00:00+0200",
-                          "2000-01-01T00:00:00+24:00", "2000-1-01T00:00:00Z", "2000-01-01T00:00:00ZZ",
-                          "2000-04-31T00:00:00Z", "2000-00-01T00:00:00Z", "0000-01-01T00:00:00Z", "-001-01-01T00:00:00Z"})
+  for (const char* bad :
+       {"", "Z", "2000-01-01T00:00:00UTC", "2000-01-01T00:00:00+2:00", "2000-01-01T00:00:00+0200",
+        "2000-01-01T00:00:00+24:00", "2000-1-01T00:00:00Z", "2000-01-01T00:00:00ZZ", "2000-04-31T00:00:00Z",
+        "2000-00-01T00:00:00Z", "0000-01-01T00:00:00Z", "-001-01-01T00:00:00Z"})
     CHECK_MESSAGE(!parse_rfc3339(bad), bad);
 }
 
@@ -62,7 +63,8 @@ TEST_CASE("durations read back what they write") {
   CHECK(parse_duration("1.s") == 1'000'000);
   CHECK(parse_duration("+5m") == 300'000'000);
   CHECK(parse_duration("0.000000000000000000000000000000000001h") == 0);
-  for (const char* bad : {"s", ".s", "1", "--1s", "1x", "1 s", "1s ", "1h.m", "-"}) CHECK_MESSAGE(!parse_duration(bad), bad);
+  for (const char* bad : {"s", ".s", "1", "--1s", "1x", "1 s", "1s ", "1h.m", "-"})
+    CHECK_MESSAGE(!parse_duration(bad), bad);
 }
 
 }  // namespace millrace::expr

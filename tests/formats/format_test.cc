@@ -82,7 +82,8 @@ TEST_CASE("what does not fit is refused") {
   CHECK(diagnostics.all()[0].hint == "did you mean \"json\"?");
   CHECK(diagnostics.all()[0].at.line == 3);
   CHECK(make_decoder("int64", {{{"value", Type(TypeKind::kString)}}, {true}, false}, {}, diagnostics) == nullptr);
-  CHECK(make_decoder("int64", {{{"v", Type(TypeKind::kInt)}}, {true}, false}, {"p.yaml", 5, 1}, diagnostics) == nullptr);
+  const Schema misnamed = {{"v", Type(TypeKind::kInt)}};
+  CHECK(make_decoder("int64", {misnamed, {true}, false}, {"p.yaml", 5, 1}, diagnostics) == nullptr);
   CHECK(make_decoder("json", {{{"v", Type(TypeKind::kDuration)}}, {true}, false}, {}, diagnostics) == nullptr);
   CHECK(diagnostics.error_count() == 4);
 

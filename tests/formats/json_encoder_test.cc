@@ -75,8 +75,8 @@ TEST_CASE("what is encoded decodes to the same") {
   REQUIRE(first.errors.empty());
   CHECK(first.canonical[0] == 1);
   const std::string written = first.json(schema, 0);
-  CHECK(written ==
-        R"({"s":"é\n\"","b":"AP9/","d":-1.5e-07,"t":-62135596800000,"l":[{"x":true,"y":1},null,{"x":null,"y":null}]})");
+  CHECK(written == R"({"s":"é\n\"","b":"AP9/","d":-1.5e-07,"t":-62135596800000,)"
+                   R"("l":[{"x":true,"y":1},null,{"x":null,"y":null}]})");
   CHECK(decode_all("json", schema, {written}).json(schema, 0) == written);
 }
 

@@ -38,10 +38,14 @@ void add_section(GoldenCase& result, const std::string& header, const std::strin
   } else if (words[0] == "expect" && words.size() >= 3) {
     GoldenCase::Expectation expectation;
     expectation.file = words[1];
-    if (words[2] == "rows") expectation.kind = GoldenCase::Expectation::Kind::kRows;
-    else if (words[2] == "ordered") expectation.kind = GoldenCase::Expectation::Kind::kOrdered;
-    else if (words[2] == "last" && words.size() == 4) expectation.kind = GoldenCase::Expectation::Kind::kLast;
-    else fail();
+    if (words[2] == "rows")
+      expectation.kind = GoldenCase::Expectation::Kind::kRows;
+    else if (words[2] == "ordered")
+      expectation.kind = GoldenCase::Expectation::Kind::kOrdered;
+    else if (words[2] == "last" && words.size() == 4)
+      expectation.kind = GoldenCase::Expectation::Kind::kLast;
+    else
+      fail();
     if (words.size() == 4) expectation.key = split(words[3], ',');
     expectation.rows = split(body, '\n');
     result.expectations.push_back(std::move(expectation));
@@ -56,7 +60,8 @@ std::string key_of(const json& row, const std::vector<std::string>& key) {
   return values.dump();
 }
 
-std::vector<std::string> normal_form(const GoldenCase::Expectation& expectation, const std::vector<std::string>& lines) {
+std::vector<std::string> normal_form(const GoldenCase::Expectation& expectation,
+                                     const std::vector<std::string>& lines) {
   std::vector<std::string> rows;
   std::map<std::string, std::string> last;
   for (const std::string& line : lines) {
@@ -68,9 +73,12 @@ std::vector<std::string> normal_form(const GoldenCase::Expectation& expectation,
     // A delete is the key columns with the rest null.
     bool deleted = row.size() > expectation.key.size();
     for (const auto& [name, value] : row.items())
-      if (std::find(expectation.key.begin(), expectation.key.end(), name) == expectation.key.end() && !value.is_null()) deleted = false;
-    if (deleted) last.erase(key_of(row, expectation.key));
-    else last[key_of(row, expectation.key)] = row.dump();
+      if (std::find(expectation.key.begin(), expectation.key.end(), name) == expectation.key.end() && !value.is_null())
+        deleted = false;
+    if (deleted)
+      last.erase(key_of(row, expectation.key));
+    else
+      last[key_of(row, expectation.key)] = row.dump();
   }
   for (auto& [key, row] : last) rows.push_back(row);
   if (expectation.kind == GoldenCase::Expectation::Kind::kRows) std::sort(rows.begin(), rows.end());

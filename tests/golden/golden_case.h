@@ -20,7 +20,7 @@ struct GoldenCase {
   std::string pipeline;
   std::map<std::string, std::string> inputs;
   std::vector<Expectation> expectations;
-  std::string error_code;   // "MR2001"
+  std::string error_code;  // "MR2001"
   std::string error_text;
   bool has_lint = false;
   std::string lint;

@@ -20,7 +20,7 @@ struct Variant {
   std::string name;
   DriverOptions options;
   bool rocksdb = false;
-  bool local = false;       // recovery mode local
+  bool local = false;  // recovery mode local
   uint32_t shards = 16;
 };
 
@@ -78,7 +78,8 @@ class TemporaryFolder {
   fs::path path_;
 };
 
-std::unique_ptr<PipelineSpec> make_spec(const GoldenCase& golden, const fs::path& folder, const Registries& registries, Diagnostics& diagnostics) {
+std::unique_ptr<PipelineSpec> make_spec(const GoldenCase& golden, const fs::path& folder, const Registries& registries,
+                                        Diagnostics& diagnostics) {
   const auto variables = [&folder](const std::string& name) -> std::optional<std::string> {
     if (name == "DIR") return folder.string();
     return std::nullopt;

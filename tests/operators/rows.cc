@@ -39,7 +39,7 @@ std::string to_text(const Row& row) {
     if (!text.empty()) text += " ";
     if (std::holds_alternative<std::monostate>(cell)) text += "null";
     if (const auto* value = std::get_if<int64_t>(&cell)) text += fmt::format("{}", *value);
-    if (const auto* value = std::get_if<double>(&cell)) text += fmt::format("{:?<}", *value);
+    if (const auto* value = std::get_if<double>(&cell)) text += fmt::format("{}", *value);
     if (const auto* value = std::get_if<bool>(&cell)) text += *value ? "true" : "false";
     if (const auto* value = std::get_if<std::string>(&cell)) text += *value;
   }
@@ -114,8 +114,8 @@ std::unique_ptr<OperatorPlan> plan_operator(const std::string& yaml, const Edge&
                                             bool retractions) {
   static const OperatorRegistry registry = all_operators();
   diagnostics.add_file("t.yaml", yaml);
-  const ConfigNode document =
-      ConfigNode::parse("t.yaml", yaml, [](const std::string&) { return std::nullopt; }, diagnostics);
+  const ConfigNode document = ConfigNode::parse(
+      "t.yaml", yaml, [](const std::string&) { return std::nullopt; }, diagnostics);
   if (!document.is_mapping() || document.size() != 1) return nullptr;
   const OperatorFactory* factory = registry.find(document.key_at(0));
   REQUIRE(factory != nullptr);

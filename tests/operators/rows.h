@@ -47,8 +47,8 @@ class RecordingCollector : public Collector {
   Status emit_side(const std::string& port, Batch batch) override;
   Status fail_rows(const Batch& batch, const RowErrors& errors) override;
   std::vector<Shown> shown;
-  std::vector<std::string> failed;          // messages
-  std::vector<int64_t> failed_times;        // event times of the failed rows
+  std::vector<std::string> failed;    // messages
+  std::vector<int64_t> failed_times;  // event times of the failed rows
   size_t largest_batch = 0;
   std::vector<Batch> batches;
 

@@ -34,7 +34,8 @@ struct World {
       const std::string customer = "c" + std::to_string(random() % campaign.customers);
       const int64_t amount = static_cast<int64_t>(random() % 1000);
       const bool paid = random() % 10 != 0;
-      file << R"({"customer_id":")" << customer << R"(","amount":)" << amount << R"(,"status":")" << (paid ? "paid" : "open") << "\"}\n";
+      file << R"({"customer_id":")" << customer << R"(","amount":)" << amount << R"(,"status":")"
+           << (paid ? "paid" : "open") << "\"}\n";
       if (!paid) continue;
       sums[customer] += amount;
       counts[customer]++;
@@ -59,7 +60,8 @@ recovery: {mode: local, commit_interval: 5ms}
 shards: 8
 sources:
   orders:
-    file: ')" + (world.folder / "orders.jsonl").string() + R"('
+    file: ')" + (world.folder / "orders.jsonl").string() +
+                           R"('
     schema: {customer_id: string, amount: int, status: string}
 operators:
   - id: paid
@@ -71,12 +73,15 @@ operators:
         customer_id: key(customer_id)
         revenue: sum(amount)
         orders: count()
-      emit: )" + campaign.emit + R"(
+      emit: )" + campaign.emit +
+                           R"(
 sinks:
   out:
-    file: ')" + (world.folder / "out.jsonl").string() + "'\n";
+    file: ')" + (world.folder / "out.jsonl").string() +
+                           "'\n";
   Diagnostics diagnostics;
-  auto spec = read_spec(ConfigNode::parse("revenue.yaml", text, environment_variables(), diagnostics), registries, diagnostics);
+  auto spec =
+      read_spec(ConfigNode::parse("revenue.yaml", text, environment_variables(), diagnostics), registries, diagnostics);
   auto plan = make_plan(std::move(spec), diagnostics);
   const std::string rendered = diagnostics.render_text();
   REQUIRE_MESSAGE(plan != nullptr, rendered);

@@ -25,7 +25,9 @@ bool PipelineTestDriver::live(uint64_t seed, uint64_t crash_at_step, DriverResul
   settings.executor = &executor;
   settings.background_state = false;
   settings.max_batch_rows = options_.max_batch_rows;
-  settings.make_log = [&clock](const RecoverySettings& recovery) { return make_decision_log(recovery, clock, Logger()); };
+  settings.make_log = [&clock](const RecoverySettings& recovery) {
+    return make_decision_log(recovery, clock, Logger());
+  };
   bool ended = false;
   IncarnationOutcome outcome;
   Incarnation incarnation(plan_, settings, [&](IncarnationOutcome reported) {

@@ -1,5 +1,6 @@
-// PipelineTestDriver: a whole pipeline, as it would run, on a SimulatedExecutor: real sources, operators, sinks, state and decision log, no threads, no broker. A crash is simulated by
-// dropping every object between two steps; what was written to files stays, as after kill -9.
+// PipelineTestDriver: a whole pipeline, as it would run, on a SimulatedExecutor: real sources, operators, sinks, state
+// and decision log, no threads, no broker. A crash is simulated by dropping every object between two steps; what was
+// written to files stays, as after kill -9.
 #pragma once
 
 #include <functional>
@@ -16,10 +17,10 @@ struct DriverOptions {
   uint64_t seed = 1;
   uint32_t max_batch_rows = 1024;
   size_t lanes = 2;
-  uint64_t crash_every_epochs = 0;   // 0: never; n: a crash after every n-th decided epoch
-  uint64_t crash_every_steps = 0;    // 0: never; n: a crash after about n steps, again and again (up to max_crashes)
+  uint64_t crash_every_epochs = 0;  // 0: never; n: a crash after every n-th decided epoch
+  uint64_t crash_every_steps = 0;   // 0: never; n: a crash after about n steps, again and again (up to max_crashes)
   size_t max_crashes = 50;
-  uint64_t max_steps = 2'000'000;    // of one life; a pipeline that does not end by then fails
+  uint64_t max_steps = 2'000'000;  // of one life; a pipeline that does not end by then fails
   std::string data_dir;
 };
 
@@ -27,7 +28,7 @@ struct DriverResult {
   Status status;
   bool completed = false;
   size_t crashes = 0;
-  PipelineStatus last;               // of the last life
+  PipelineStatus last;  // of the last life
 };
 
 class PipelineTestDriver {

@@ -6,7 +6,8 @@ namespace millrace {
 
 class SimulatedExecutor::SimulatedStrand : public Strand {
  public:
-  SimulatedStrand(std::shared_ptr<Queue> queue, SimulatedExecutor& executor) : queue_(std::move(queue)), executor_(executor) {}
+  SimulatedStrand(std::shared_ptr<Queue> queue, SimulatedExecutor& executor)
+      : queue_(std::move(queue)), executor_(executor) {}
   ~SimulatedStrand() override { stop(); }
   void post(std::function<void()> work) override {
     if (!queue_->stopped) queue_->work.push_back(std::move(work));
@@ -26,7 +27,8 @@ class SimulatedExecutor::SimulatedStrand : public Strand {
 };
 
 std::shared_ptr<Strand> SimulatedExecutor::make(const std::string&) {
-  queues_.erase(std::remove_if(queues_.begin(), queues_.end(), [](const auto& queue) { return queue->stopped; }), queues_.end());
+  queues_.erase(std::remove_if(queues_.begin(), queues_.end(), [](const auto& queue) { return queue->stopped; }),
+                queues_.end());
   queues_.push_back(std::make_shared<Queue>());
   return std::make_shared<SimulatedStrand>(queues_.back(), *this);
 }

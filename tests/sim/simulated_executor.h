@@ -1,4 +1,5 @@
-// SimulatedExecutor: one thread, a manual clock and a seed instead of threads: at each step one of the strands that have work runs one piece of it. The same seed gives the same run.
+// SimulatedExecutor: one thread, a manual clock and a seed instead of threads: at each step one of the strands that
+// have work runs one piece of it. The same seed gives the same run.
 #pragma once
 
 #include <deque>
@@ -15,7 +16,8 @@ namespace millrace {
 
 class SimulatedExecutor : public Executor {
  public:
-  SimulatedExecutor(uint64_t seed, ManualClock& clock, size_t compute_threads) : random_(seed), clock_(clock), threads_(compute_threads) {}
+  SimulatedExecutor(uint64_t seed, ManualClock& clock, size_t compute_threads)
+      : random_(seed), clock_(clock), threads_(compute_threads) {}
 
   std::shared_ptr<Strand> compute() override { return make("compute"); }
   std::shared_ptr<Strand> blocking(const std::string& name) override { return make(name); }

@@ -1,0 +1,113 @@
+// What lint says about `aggregate`, and what the plan says about itself.
+#include "rows.h"
+
+namespace millrace {
+namespace {
+
+const Schema kOrders = {{"customer", Type(TypeKind::kString)},
+                        {"amount", Type(TypeKind::kInt)},
+                        {"price", Type(TypeKind::kDouble)},
+                        {"status", Type(TypeKind::kString)},
+                        {"tags", Type::list(Type(TypeKind::kString))}};
+const Edge kInput{kOrders, EdgeType::kAppend, {}};
+
+std::string field_error(const std::string& expression, const std::string& key_by = "customer") {
+  return first_error("aggregate:\n  key_by: " + key_by + "\n  fields:\n    x: " + expression + "\n", kInput);
+}
+
+TEST_CASE("fields: errors stand at the expression, with a hint") {
+  CHECK(field_error("amount") == "MR1013@4:8 amount stands outside an aggregate call; use last(amount)");
+  CHECK(field_error("count() + amount") == "MR1013@4:18 amount stands outside an aggregate call; use last(amount)");
+  CHECK(field_error("customer") == "MR1013@4:8 customer stands outside an aggregate call; use key(customer)");
+  CHECK(field_error("amout") == "MR1007@4:8 unknown field \"amout\" in aggregate.fields.x; did you mean \"amount\"?");
+  CHECK(field_error("sum(amout)") ==
+        "MR1007@4:12 unknown field \"amout\" in aggregate.fields.x; did you mean \"amount\"?");
+  CHECK(field_error("summ(amount)") == "MR1011@4:8 unknown aggregate \"summ\"; did you mean \"sum\"?");
+  CHECK(field_error("key(status)") == "MR1007@4:12 status is not in key_by; add it to key_by, or use last(status)");
+  CHECK(field_error("key(custmer)") == "MR1007@4:12 custmer is not in key_by; did you mean \"customer\"?");
+  CHECK(field_error("window.start") ==
+        "MR1025@4:8 window.start needs a window, and windows are not part of this build; ");
+  CHECK(field_error("quantile(amount, 0.5)") == "MR1025@4:8 quantile() is not part of this build; ");
+  CHECK(field_error("sum(count())") == "MR1013@4:12 count() inside an aggregate call; aggregates do not nest");
+}
+
+TEST_CASE("fields: arity and types") {
+  const std::string sum = "sum(int | double | duration[, condition])";
+  CHECK(field_error("sum()") == "MR1013@4:8 wrong number of arguments for sum(): 0; " + sum);
+  CHECK(field_error("sum(amount, true, true)") == "MR1013@4:8 wrong number of arguments for sum(): 3; " + sum);
+  CHECK(field_error("sum(status)") == "MR1013@4:12 sum() does not take string; " + sum);
+  CHECK(field_error("sum(amount, price)") == "MR1013@4:20 the condition of sum() is double, not bool; " + sum);
+  CHECK(field_error("min(tags)").rfind("MR1013@4:12 min() does not take [string]; min(", 0) == 0);
+  CHECK(field_error("count_if()") == "MR1013@4:8 wrong number of arguments for count_if(): 0; count_if(condition)");
+  CHECK(field_error("count_if(amount)") ==
+        "MR1013@4:17 the condition of count_if() is int, not bool; count_if(condition)");
+  CHECK(field_error("sum(amount) / avg(amount)").rfind("MR1013@4:", 0) == 0);
+}
+
+TEST_CASE("key_by") {
+  CHECK(field_error("count()", "custmer").rfind("MR1007@2:11 unknown field \"custmer\"", 0) == 0);
+  CHECK(field_error("count()", "price") ==
+        "MR1013@2:11 price is double and cannot be a key; keys are string, int, bool, timestamp or bytes");
+  CHECK(field_error("count()", "amount + 1") ==
+        "MR1013@2:11 key_by takes columns, not expressions; add the expression as a column with extend");
+  CHECK(field_error("count()", "[customer, customer]") == "MR1020@2:22 customer stands twice in key_by; ");
+  CHECK(field_error("count()", "{c: customer}") ==
+        "MR1008@2:11 key_by is a column or a list of columns; add expressions as columns with extend");
+}
+
+TEST_CASE("the map itself") {
+  CHECK(first_error("aggregate: {key_by: customer}", kInput).rfind("MR1006", 0) == 0);
+  CHECK(first_error("aggregate: {fields: {}}", kInput).rfind("MR1008", 0) == 0);
+  CHECK(first_error("aggregate: {fields: {n: count()}, window: {tumbling: {size: 5m}}}", kInput) ==
+        "MR1025@1:35 window is not part of this build; ");
+  CHECK(first_error("aggregate: {fields: {n: count()}, emit: close}", kInput).rfind("MR1025@1:41", 0) == 0);
+  CHECK(first_error("aggregate: {fields: {n: count()}, emit: {mode: each, early: {every: 1s}}}", kInput) ==
+        "MR1025@1:54 early is not part of this build; ");
+  CHECK(first_error("aggregate: {fields: {n: count()}, emit: updat}", kInput) ==
+        "MR1009@1:41 unknown emit mode \"updat\"; did you mean \"update\"?");
+  CHECK(first_error("aggregate: {fields: {n: count()}, key: customer}", kInput).rfind("MR1005", 0) == 0);
+}
+
+TEST_CASE("an expression that YAML has split is one error") {
+  Diagnostics diagnostics;
+  plan_operator("aggregate:\n  fields: {paid: sum(amount, status == \"paid\")}\n", kInput, diagnostics);
+  REQUIRE(diagnostics.error_count() == 1);
+  CHECK(diagnostics.all()[0].code == LintCode::kExpressionUnquoted);
+}
+
+TEST_CASE("edges: upsert inputs are refused, retractions only where all aggregates can take back") {
+  const std::string yaml = "aggregate: {key_by: customer, fields: {n: count(), m: max(amount)}}";
+  CHECK(first_error(yaml, {kOrders, EdgeType::kUpsert, {0}}).rfind("MR1018", 0) == 0);
+  CHECK(first_error(yaml, {kOrders, EdgeType::kRetract, {0}}).rfind("MR1018@1:38 max(amount) cannot take back", 0) ==
+        0);
+  planned("aggregate: {key_by: customer, fields: {n: count(), a: avg(amount)}}", {kOrders, EdgeType::kRetract, {0}});
+}
+
+TEST_CASE("what the plan says about itself") {
+  const auto plan = planned(R"(
+aggregate:
+  key_by: [customer]
+  fields:
+    avg: double(sum( amount ))/double(count())
+    sum: sum(amount)
+    paid: sum(amount, status == "paid")
+  emit: {mode: each}
+)",
+                            kInput);
+  CHECK(plan->state_descriptor() ==
+        "aggregate/1 key=[customer:string] aggs=[count(),sum(amount:int),sum(amount:int, status == \"paid\")]");
+  CHECK(plan->needed_inputs({true, false, false}) == std::vector<bool>{true, true, false, true, false});
+  CHECK(plan->describe() == "aggregate sum(amount), count(), sum(amount, status == \"paid\") by customer, emit each");
+  CHECK(plan->output().type == EdgeType::kUpsert);
+  CHECK(plan->output().key_columns.empty());
+  CHECK(plan->output().schema[0].type == Type(TypeKind::kDouble));
+  CHECK(plan->output().schema[1].type == Type(TypeKind::kInt));
+
+  const auto reordered = planned(
+      "aggregate: {key_by: customer, fields: {paid: 'sum(amount, (status == \"paid\"))', n: count(), s: sum(amount)}}",
+      kInput);
+  CHECK(reordered->state_descriptor() == plan->state_descriptor());
+}
+
+}  // namespace
+}  // namespace millrace

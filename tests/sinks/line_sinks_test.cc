@@ -1,0 +1,283 @@
+// The connectors that write lines, from their YAML to what they leave behind.
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "sinks/blackhole_sink.h"
+#include "sinks/file_sink.h"
+#include "sinks/stdout_sink.h"
+#include "tests/sinks/sink_fixture.h"
+
+namespace millrace {
+namespace {
+
+const Schema kSchema{{"name", Type(TypeKind::kString)}, {"total", Type(TypeKind::kInt)}};
+
+struct PlannedSinkOf {
+  // text: the whole sink, `KIND: BODY` with format and value beside it.
+  PlannedSinkOf(const std::string& kind, const std::string& text, const Edge& edge = {kSchema, EdgeType::kAppend, {}},
+                bool dead_letters = false, bool dead_letters_only = false, int descriptor = 1) {
+    SinkRegistry registry;
+    register_file_sink(registry);
+    register_stdout_sink(registry, descriptor);
+    register_blackhole_sink(registry);
+    root = ConfigNode::parse("t.yaml", text, environment_variables(), diagnostics);
+    plan = (*registry.find(kind))(*root.find(kind), diagnostics);
+    if (!plan) return;
+    SinkPlanContext context;
+    context.pipeline = "p";
+    context.sink = "out";
+    if (const auto format = root.find("format")) {
+      context.format = format->text();
+      context.format_at = format->location();
+    }
+    if (const auto value = root.find("value")) context.value = *value;
+    if (const auto key_format = root.find("key_format")) context.key_format = *key_format;
+    context.dead_letters = dead_letters;
+    context.dead_letters_only = dead_letters_only;
+    planned = plan->plan(context, edge, diagnostics);
+  }
+  std::unique_ptr<Sink> make() const {
+    REQUIRE_MESSAGE(planned, diagnostics.render_text());
+    return plan->make();
+  }
+  std::string codes() const {
+    std::string all;
+    for (const Diagnostic& one : diagnostics.all()) {
+      all += fmt::format("{}:{} MR{}\n", one.at.line, one.at.column, static_cast<int>(one.code));
+    }
+    return all;
+  }
+
+  Diagnostics diagnostics;
+  ConfigNode root;
+  std::unique_ptr<SinkPlan> plan;
+  bool planned = false;
+};
+
+Batch rows_of(const std::vector<std::pair<const char*, int64_t>>& rows) {
+  BatchMaker maker(kSchema);
+  for (const auto& [name, total] : rows) maker.text(0, name).number(1, total).end_row();
+  return maker.finish();
+}
+
+void write_all_rows(Sink& sink, const Batch& batch) {
+  uint32_t cursor = 0;
+  const Result<Written> written = sink.write(batch, &cursor);
+  REQUIRE_MESSAGE(written.is_ok(), written.status().to_string());
+  CHECK(written.value() == Written::kOk);
+  CHECK(cursor == batch.live());
+}
+
+SinkProgress decide(Sink& sink, uint64_t epoch) {
+  REQUIRE(sink.flush(epoch).is_ok());
+  const Result<SinkProgress> progress = sink.prepare(epoch);
+  REQUIRE(progress.is_ok());
+  REQUIRE(sink.commit(epoch).is_ok());
+  return progress.value();
+}
+
+TEST_CASE("file sink: an epoch's life, restart, end") {
+  TestFolder folder;
+  const std::string path = folder / "out.jsonl";
+  const PlannedSinkOf planned("file", "file: " + path + "\n");
+  CHECK(planned.plan->guarantee() == SinkGuarantee::kPrepared);
+  CHECK(planned.plan->takes_payload());
+  SinkProgress progress;
+  {
+    auto sink = planned.make();
+    REQUIRE(sink->open({}, true, std::nullopt).is_ok());
+    write_all_rows(*sink, rows_of({{"a", 1}, {"b", 2}}));
+    progress = decide(*sink, 1);
+    CHECK(progress.sink == "out");
+    write_all_rows(*sink, rows_of({{"undecided", 3}}));
+    REQUIRE(sink->flush(2).is_ok());
+    REQUIRE(sink->prepare(2).is_ok());  // prepared, and then the process dies
+  }
+  CHECK_FALSE(exists(path));
+  {
+    auto sink = planned.make();
+    REQUIRE(sink->open({}, false, progress).is_ok());
+    write_all_rows(*sink, rows_of({{nullptr, 4}}));
+    // Rows of the next epoch may come between prepare and commit.
+    REQUIRE(sink->flush(2).is_ok());
+    REQUIRE(sink->prepare(2).is_ok());
+    write_all_rows(*sink, rows_of({{"next", 5}}));
+    REQUIRE(sink->commit(2).is_ok());
+    progress = decide(*sink, 3);
+    REQUIRE(sink->finish().is_ok());
+    REQUIRE(sink->finish().is_ok());
+  }
+  const std::string all =
+      "{\"name\":\"a\",\"total\":1}\n{\"name\":\"b\",\"total\":2}\n{\"name\":null,\"total\":4}\n"
+      "{\"name\":\"next\",\"total\":5}\n";
+  CHECK(content(path) == all);
+  {
+    auto sink = planned.make();  // killed between the rename and the end of the process
+    REQUIRE(sink->open({}, false, progress).is_ok());
+    decide(*sink, 4);
+    REQUIRE(sink->finish().is_ok());
+    CHECK(content(path) == all);
+  }
+  {
+    auto sink = planned.make();  // a run without state replaces it, at its end
+    REQUIRE(sink->open({}, true, std::nullopt).is_ok());
+    CHECK(content(path) == all);
+    REQUIRE(sink->finish().is_ok());
+    CHECK(exists(path));
+    CHECK(content(path).empty());
+  }
+}
+
+TEST_CASE("file sink: only what is committed reaches the target") {
+  TestFolder folder;
+  const PlannedSinkOf planned("file", "file: {path: " + folder / "out" + "}\n");
+  auto sink = planned.make();
+  REQUIRE(sink->open({}, true, std::nullopt).is_ok());
+  write_all_rows(*sink, rows_of({{"a", 1}}));
+  decide(*sink, 1);
+  write_all_rows(*sink, rows_of({{"b", 2}}));
+  REQUIRE(sink->flush(2).is_ok());
+  REQUIRE(sink->finish().is_ok());
+  CHECK(content(folder / "out") == "{\"name\":\"a\",\"total\":1}\n");
+}
+
+TEST_CASE("file sink: a record that does not fit the configuration") {
+  TestFolder folder;
+  const PlannedSinkOf planned("file", "file: " + folder / "out" + "\n");
+  SinkProgress progress;
+  {
+    auto sink = planned.make();
+    REQUIRE(sink->open({}, true, std::nullopt).is_ok());
+    progress = decide(*sink, 1);
+  }
+  const PlannedSinkOf moved("file", "file: " + folder / "elsewhere" + "\n");
+  CHECK(moved.make()->open({}, false, progress).code() == Code::kFileChanged);
+  for (const char* bytes : {"file1", "file1 x", "file2 0 0 out", "file1 0", "file1 0 zz out", "\x01\x02"}) {
+    CHECK(planned.make()->open({}, false, SinkProgress{"out", bytes}).code() == Code::kProgressCorrupt);
+  }
+  CHECK(planned.make()->open({}, false, progress).is_ok());
+}
+
+TEST_CASE("file sink: values, deletes and refused rows") {
+  TestFolder folder;
+  SUBCASE("string format, a newline is refused") {
+    const PlannedSinkOf planned("file", "file: " + folder / "out" + "\nformat: string\nvalue: name\n");
+    CHECK_FALSE(planned.plan->takes_payload());
+    CHECK(planned.plan->needed_inputs() == std::vector<bool>{true, false});
+    auto sink = planned.make();
+    std::vector<uint32_t> refused;
+    SinkContext context;
+    context.refuse = [&](const Batch&, uint32_t row, Code, const std::string&) {
+      refused.push_back(row);
+      return Status::ok();
+    };
+    REQUIRE(sink->open(context, true, std::nullopt).is_ok());
+    write_all_rows(*sink, rows_of({{"one", 1}, {"two\nlines", 2}, {"three", 3}}));
+    decide(*sink, 1);
+    REQUIRE(sink->finish().is_ok());
+    CHECK(content(folder / "out") == "one\nthree\n");
+    CHECK(refused == std::vector<uint32_t>{1});
+  }
+  SUBCASE("a row whose expression fails, nobody to refuse to") {
+    const PlannedSinkOf planned("file", "file: " + folder / "out" + "\nvalue: 10 / total\n");
+    auto sink = planned.make();
+    REQUIRE(sink->open({}, true, std::nullopt).is_ok());
+    uint32_t cursor = 0;
+    CHECK(sink->write(rows_of({{"a", 0}}), &cursor).status().code() == Code::kEvaluation);
+  }
+  SUBCASE("deletes keep the key") {
+    const PlannedSinkOf planned("file", "file: " + folder / "out" + "\n", {kSchema, EdgeType::kUpsert, {0}});
+    auto sink = planned.make();
+    REQUIRE(sink->open({}, true, std::nullopt).is_ok());
+    BatchMaker maker(kSchema);
+    maker.text(0, "a").number(1, 1).end_row().text(0, "a").number(1, 1).end_row(Change::kDelete);
+    write_all_rows(*sink, maker.finish());
+    decide(*sink, 1);
+    REQUIRE(sink->finish().is_ok());
+    CHECK(content(folder / "out") == "{\"name\":\"a\",\"total\":1}\n{\"name\":\"a\",\"total\":null}\n");
+  }
+}
+
+Batch dead_letter() {
+  BatchMaker maker(dead_letter_schema());
+  maker.text(0, "{bad").text(1, nullptr).text(2, "no \"json\"").text(3, "source").text(4, "orders");
+  maker.number(5, 3).number(6, 42).end_row();
+  return maker.finish();
+}
+const char kDeadLetterLine[] =
+    "{\"error\":\"no \\\"json\\\"\",\"operator\":\"source\",\"topic\":\"orders\",\"partition\":3,\"offset\":42,"
+    "\"key_base64\":null,\"value_base64\":\"e2JhZA==\"}\n";
+
+TEST_CASE("file sink: dead letters, alone and among rows") {
+  TestFolder folder;
+  const std::string text = "file: " + folder / "out" + "\n";
+  const PlannedSinkOf only("file", text, {dead_letter_schema(), EdgeType::kAppend, {}}, true, true);
+  const PlannedSinkOf both("file", text, {kSchema, EdgeType::kAppend, {}}, true, false);
+  for (const PlannedSinkOf* planned : {&only, &both}) {
+    auto sink = planned->make();
+    REQUIRE(sink->open({}, true, std::nullopt).is_ok());
+    if (planned == &both) write_all_rows(*sink, rows_of({{"a", 1}}));
+    write_all_rows(*sink, dead_letter());
+    decide(*sink, 1);
+    REQUIRE(sink->finish().is_ok());
+    CHECK(content(folder / "out") ==
+          (planned == &both ? "{\"name\":\"a\",\"total\":1}\n" : "") + std::string(kDeadLetterLine));
+  }
+}
+
+TEST_CASE("stdout sink: lines leave at flush, a closed pipe is terminal") {
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+  const PlannedSinkOf planned("stdout", "stdout:\n", {kSchema, EdgeType::kAppend, {}}, false, false, ends[1]);
+  CHECK(planned.plan->guarantee() == SinkGuarantee::kNone);
+  auto sink = planned.make();
+  REQUIRE(sink->open({}, false, SinkProgress{"out", ""}).is_ok());
+  write_all_rows(*sink, rows_of({{"a", 1}}));
+  char bytes[100];
+  CHECK(::read(ends[0], bytes, sizeof bytes) == -1);
+  CHECK(decide(*sink, 1).bytes.empty());
+  const ssize_t got = ::read(ends[0], bytes, sizeof bytes);
+  REQUIRE(got > 0);
+  CHECK(std::string(bytes, static_cast<size_t>(got)) == "{\"name\":\"a\",\"total\":1}\n");
+  CHECK(sink->bytes_written() == static_cast<uint64_t>(got));
+
+  ::close(ends[0]);
+  const auto before = ::signal(SIGPIPE, SIG_IGN);
+  write_all_rows(*sink, rows_of({{"b", 2}}));
+  const Status closed = sink->flush(2);
+  CHECK(closed.code() == Code::kFileIo);
+  CHECK(closed.retry() == Retry::kNever);
+  ::signal(SIGPIPE, before);
+  ::close(ends[1]);
+}
+
+TEST_CASE("blackhole sink: takes everything, asks for every column") {
+  const PlannedSinkOf planned("blackhole", "blackhole: {}\nformat: int64\nvalue: total\n");
+  CHECK(planned.plan->guarantee() == SinkGuarantee::kNothing);
+  CHECK(planned.plan->needed_inputs() == std::vector<bool>{true, true});
+  auto sink = planned.make();
+  REQUIRE(sink->open({}, true, std::nullopt).is_ok());
+  write_all_rows(*sink, rows_of({{"a", 1}, {"b", 2}}));
+  CHECK(decide(*sink, 1).bytes.empty());
+  CHECK(sink->finish().is_ok());
+}
+
+TEST_CASE("line sinks: lint") {
+  CHECK(PlannedSinkOf("file", "file: {}\n").codes() == "1:7 MR1006\n");
+  CHECK(PlannedSinkOf("file", "file: out/\n").codes() == "1:7 MR1009\n");
+  CHECK(PlannedSinkOf("file", "file: ..\n").codes() == "1:7 MR1009\n");
+  CHECK(PlannedSinkOf("file", "file:\n  path: a\n  roll: {every: 1m}\n").codes() == "3:3 MR1025\n");
+  CHECK(PlannedSinkOf("file", "file:\n  path: a\n  rol: 1\n").codes() == "3:3 MR1005\n");
+  CHECK(PlannedSinkOf("file", "file: a\nformat: int64\nvalue: total\n").codes() == "2:9 MR1020\n");
+  CHECK(PlannedSinkOf("file", "file: a\nformat: bytes\nvalue: name\n").codes() == "2:9 MR1020\n");
+  CHECK(PlannedSinkOf("file", "file: a\nformat: jsn\n").codes() == "2:9 MR1011\n");
+  CHECK(PlannedSinkOf("file", "file: a\nformat: string\n").codes() == "2:9 MR1020\n");
+  CHECK(PlannedSinkOf("file", "file: a\nvalue: totl\n").codes() == "2:8 MR1007\n");
+  CHECK(PlannedSinkOf("file", "file: a\nkey_format: int64\n").codes() == "2:13 MR1020\n");
+  CHECK(PlannedSinkOf("stdout", "stdout: {table: true}\n").codes() == "1:10 MR1005\n");
+  CHECK(PlannedSinkOf("blackhole", "blackhole: {x: 1}\n").codes() == "1:13 MR1005\n");
+}
+
+}  // namespace
+}  // namespace millrace
