@@ -42,6 +42,7 @@ enum class Code : int {
   kStateIncompatible = 4005,  // shards, key codec or operator descriptors differ from what is stored
   kFileMissing = 4006,
   kFileChanged = 4007,  // an input or output file is not the one that the progress record describes
+  kAdmin = 4010,        // the admin port: address, token file, bind
   // 5xxx: recovery
   kProgressContradicted = 5001,  // group offsets disagree with the progress record
   kProgressCorrupt = 5002,

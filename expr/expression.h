@@ -27,7 +27,9 @@ using AstPtr = std::shared_ptr<const Ast>;
 struct Ast {
   enum class Kind { kLiteral, kName, kField, kIndex, kCall, kList, kMap, kTernary };
   Kind kind = Kind::kLiteral;
-  size_t offset = 0;    // byte in the text where this node starts (operators: the operator itself)
+  // Byte in the text that errors point at: the first of a name, literal, list or call, an operator itself (`[` of an
+  // index), the name behind the dot of a field access or receiver call.
+  size_t offset = 0;
   std::string name;     // kName; kField: the field; kCall: function, or an operator such as "_+_"
   bool member = false;  // kCall: written receiver.f(args); the receiver is args[0]
   std::vector<AstPtr> args;
@@ -58,7 +60,7 @@ using ExpressionPtr = std::shared_ptr<const Expression>;
 
 // What names mean. Columns are found by name; `record` is a pseudo-struct whose fields are columns called "record.key"
 // etc. of the schema (sources add those that the plan reads). A hook turns calls of functions that the language does
-// not know (aggregate calls, key(), random()) into columns of the same batch.
+// not know (aggregate calls, key()) into columns of the same batch.
 struct Scope {
   const Schema* schema = nullptr;
   // Called for a call of an unknown function before its arguments are checked. Returns the column (index, type) that

@@ -11,6 +11,7 @@ namespace millrace {
 namespace {
 
 constexpr int kTopicTimeoutMs = 10'000;
+constexpr int kTopicPauseMs = 20;
 // What librdkafka keeps per queued message beside the payload; its byte bound does not count that, so the number of
 // messages is bounded too.
 constexpr size_t kMessageOverheadBytes = 256;
@@ -36,6 +37,8 @@ RdClient::Settings producer_settings(const KafkaProducerOptions& options) {
   if (!options.transactional_id.empty()) {
     settings.emplace_back("transactional.id", options.transactional_id);
     settings.emplace_back("transaction.timeout.ms", std::to_string(options.transaction_timeout_ms));
+    // A request may not outlive the transaction; librdkafka insists.
+    settings.emplace_back("socket.timeout.ms", std::to_string(std::min(options.transaction_timeout_ms, 10'000)));
   }
   return settings;
 }
@@ -78,40 +81,56 @@ RdProducer::~RdProducer() {
   client_.reset();  // ends the threads that write to topics_
 }
 
-Result<int32_t> RdProducer::partition_count(const std::string& name) {
-  MR_ASSIGN(const auto info, describe_topic(handle(), name, kTopicTimeoutMs));
-  if (!info) {
-    return Status::user(Code::kTopicMissing, fmt::format("topic {} does not exist", name));
+// A KafkaTopic stays for good even if its topic does not exist yet: librdkafka keeps the first opaque.
+KafkaTopic* RdProducer::find_or_add(const std::string& name) {
+  std::lock_guard lock(mutex_);
+  for (const auto& topic : topics_) {
+    if (topic->name == name) return topic.get();
   }
-  return info->partitions;
-}
-
-Result<KafkaTopic*> RdProducer::topic(const std::string& name) {
-  {
-    std::lock_guard lock(mutex_);
-    for (const auto& topic : topics_) {
-      if (topic->name == name) return topic.get();
-    }
-  }
-  // Asked first: producing to a missing topic would wait for it instead of failing.
-  MR_ASSIGN(const int32_t partitions, partition_count(name));
   auto topic = std::make_unique<KafkaTopic>();
   topic->name = name;
-  topic->client = handle();
-  topic->delivered = std::vector<std::atomic<int64_t>>(static_cast<size_t>(partitions));
-  for (auto& offset : topic->delivered) offset.store(-1, std::memory_order_relaxed);
   rd_kafka_topic_conf_t* conf = rd_kafka_topic_conf_new();
   rd_kafka_topic_conf_set_opaque(conf, topic.get());
   topic->handle.reset(rd_kafka_topic_new(handle(), name.c_str(), conf));
-  if (!topic->handle) return from_kafka(rd_kafka_last_error(), fmt::format("cannot use topic {}", name));
-  // The client's own view, so that the first records do not wait for it.
-  const rd_kafka_metadata_t* metadata = nullptr;
-  const rd_kafka_resp_err_t error = rd_kafka_metadata(handle(), 0, topic->handle.get(), &metadata, kTopicTimeoutMs);
-  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return from_kafka(error, fmt::format("cannot use topic {}", name));
-  rd_kafka_metadata_destroy(metadata);
-  std::lock_guard lock(mutex_);
+  if (!topic->handle) return nullptr;
   topics_.push_back(std::move(topic));
   return topics_.back().get();
+}
+
+// Asks for the topic without creating it, and gives the client its leaders, so that the first records do not wait.
+Result<int32_t> RdProducer::partition_count(KafkaTopic* topic) {
+  const std::string what = fmt::format("cannot use topic {}", topic->name);
+  const Deadline deadline(kTopicTimeoutMs);
+  for (;;) {
+    const rd_kafka_metadata_t* metadata = nullptr;
+    rd_kafka_resp_err_t error =
+        rd_kafka_metadata(handle(), 0, topic->handle.get(), &metadata, std::max(deadline.left_ms(), 1));
+    int32_t partitions = 0;
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+      error = metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR__BAD_MSG;
+      partitions = metadata->topic_cnt == 1 ? metadata->topics[0].partition_cnt : 0;
+      rd_kafka_metadata_destroy(metadata);
+    }
+    if (error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) {
+      return Status::user(Code::kTopicMissing, fmt::format("topic {} does not exist", topic->name));
+    }
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR && partitions > 0) return partitions;
+    if (deadline.passed() || !is_transient(error)) {
+      MR_RETURN_IF_ERROR(this->error());
+      return from_kafka(error, what);
+    }
+    deadline.wait_ms(kTopicPauseMs);
+  }
+}
+
+Result<KafkaTopic*> RdProducer::topic(const std::string& name) {
+  KafkaTopic* topic = find_or_add(name);
+  if (topic == nullptr) return from_kafka(rd_kafka_last_error(), fmt::format("cannot use topic {}", name));
+  if (!topic->delivered.empty()) return topic;
+  MR_ASSIGN(const int32_t partitions, partition_count(topic));
+  topic->delivered = std::vector<std::atomic<int64_t>>(static_cast<size_t>(partitions));
+  for (auto& offset : topic->delivered) offset.store(-1, std::memory_order_relaxed);
+  return topic;
 }
 
 Status RdProducer::create_topic(const std::string& name, int partitions, int timeout_ms) {
@@ -202,6 +221,9 @@ void RdProducer::acknowledged(const rd_kafka_message_t& message) {
     if (message.offset < 0 || partition >= topic->delivered.size()) return;
     topic->delivered[partition].store(message.offset, std::memory_order_release);
     return;
+  }
+  if (message.err == RD_KAFKA_RESP_ERR__PURGE_QUEUE || message.err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT) {
+    purged_.store(true, std::memory_order_release);
   }
   if (failed_.load(std::memory_order_acquire)) return;
   fail(describe(message.err,

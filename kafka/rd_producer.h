@@ -21,8 +21,7 @@ namespace millrace {
 struct KafkaTopic {
   std::string name;
   Rd<rd_kafka_topic_t> handle;
-  rd_kafka_t* client = nullptr;
-  // Per partition, of the last acknowledged record; written by broker threads.
+  // Per partition, of the last acknowledged record; written by broker threads. Empty: not known to exist.
   std::vector<std::atomic<int64_t>> delivered;
 };
 
@@ -53,8 +52,10 @@ class RdProducer : public KafkaProducer, private RdClient::Observer {
   void fail(Status status);
   Status describe(rd_kafka_resp_err_t error, const std::string& what, const std::string& detail) const;
   Status describe(rd_kafka_error_t* error, const std::string& what) const;
-  Result<int32_t> partition_count(const std::string& name);
+  KafkaTopic* find_or_add(const std::string& name);
+  Result<int32_t> partition_count(KafkaTopic* topic);
   Status send_offsets(const GroupOffsets& group, const Deadline& deadline);
+  Status abort_reason(const Status& flushed);
   Result<CommitOutcome> end_transaction(const Deadline& deadline, uint64_t lost_before);
   bool transaction_timed_out() const;
 
@@ -67,6 +68,7 @@ class RdProducer : public KafkaProducer, private RdClient::Observer {
   std::vector<std::unique_ptr<KafkaTopic>> topics_;
   Status failure_;
   std::atomic<bool> failed_{false};
+  std::atomic<bool> purged_{false};  // librdkafka gave the transaction up: it will not commit
 };
 
 }  // namespace millrace

@@ -56,7 +56,7 @@ Status RdProducer::send_offsets(const GroupOffsets& group, const Deadline& deadl
 
 Result<CommitOutcome> RdProducer::commit_transaction(const std::vector<GroupOffsets>& groups) {
   const Deadline deadline(options_.transaction_timeout_ms);
-  MR_RETURN_IF_ERROR(flush(deadline.left_ms()));
+  if (const Status flushed = flush(deadline.left_ms()); !flushed.is_ok()) return abort_reason(flushed);
   const uint64_t lost = client_->watch().lost();
   for (const GroupOffsets& group : groups) MR_RETURN_IF_ERROR(send_offsets(group, deadline));
   if (client_->watch().lost() != lost) {
@@ -68,7 +68,18 @@ Result<CommitOutcome> RdProducer::commit_transaction(const std::vector<GroupOffs
   return end_transaction(deadline, lost);
 }
 
-// The only call of rd_kafka_commit_transaction, made once per transaction. librdkafka repeats a lost EndTxn by itself,
+// When a transaction fails inside librdkafka (AddPartitionsToTxn refused), its records are purged and that is all that
+// their deliveries tell; the reason comes from asking to commit, which it refuses without asking the broker, because
+// deliveries have failed.
+Status RdProducer::abort_reason(const Status& flushed) {
+  if (!purged_.load(std::memory_order_acquire)) return flushed;
+  rd_kafka_error_t* error = rd_kafka_commit_transaction(handle(), kAbortTimeoutMs);
+  MR_CHECK(error != nullptr);
+  const Status reason = describe(error, "the transaction failed");
+  return reason.code() == Code::kTransactionAborted ? flushed : reason;
+}
+
+// Asks to commit, once per transaction. librdkafka repeats a lost EndTxn by itself,
 // and the first one may still arrive, perhaps in the middle of the next transaction; so a success that needed a
 // repetition does not count either.
 Result<CommitOutcome> RdProducer::end_transaction(const Deadline& deadline, uint64_t lost_before) {

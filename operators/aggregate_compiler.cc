@@ -91,9 +91,13 @@ std::optional<std::pair<int, Type>> AggregateCompiler::resolve_key(const Ast& ca
     program_.virtuals.push_back({field.type, -1, static_cast<int>(i)});
     return std::make_pair(static_cast<int>(program_.virtuals.size() - 1), field.type);
   }
-  const bool column = find_column(program_.input, name) >= 0;
-  *refusal = {LintCode::kUnknownField, call.args[0]->offset, fmt::format("{} is not in key_by", name),
-              column ? fmt::format("add it to key_by, or use last({})", name) : did_you_mean(name, candidates)};
+  if (find_column(program_.input, name) >= 0) {
+    *refusal = {LintCode::kExpressionType, call.args[0]->offset, fmt::format("{} is not in key_by", name),
+                fmt::format("add it to key_by, or use last({})", name)};
+  } else {
+    *refusal = {LintCode::kUnknownField, call.args[0]->offset, fmt::format("unknown field \"{}\"", name),
+                did_you_mean(name, candidates)};
+  }
   return std::nullopt;
 }
 
@@ -199,15 +203,17 @@ void AggregateCompiler::refuse_bare_names(const ConfigNode& node, const Ast& ast
   if (ast.kind == Ast::Kind::kName || ast.kind == Ast::Kind::kField) {
     const std::string name = to_text(ast);
     if (bare_names_.count(name) > 0) {
+      const Ast* root = &ast;
+      while (root->kind == Ast::Kind::kField) root = root->args[0].get();
+      const Location at = node.location_of(root->offset);
       if (name.rfind("window.", 0) == 0 && find_column(program_.input, name) < 0) {
-        return diagnostics_.error(LintCode::kUnsupported, node.location_of(ast.offset),
+        return diagnostics_.error(LintCode::kUnsupported, at,
                                   name + " needs a window, and windows are not part of this build");
       }
       const bool key = std::any_of(program_.keys.begin(), program_.keys.end(), [&](int column) {
         return program_.input[static_cast<size_t>(column)].name == name;
       });
-      return diagnostics_.error(LintCode::kExpressionType, node.location_of(ast.offset),
-                                fmt::format("{} stands outside an aggregate call", name),
+      return diagnostics_.error(LintCode::kExpressionType, at, fmt::format("{} stands outside an aggregate call", name),
                                 fmt::format("use {}({})", key ? "key" : "last", name));
     }
   }

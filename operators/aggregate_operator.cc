@@ -27,8 +27,11 @@ class AggregateOperator : public Operator {
   Result<bool> flush(uint64_t epoch, size_t max_rows, Collector& out) override;
   void cut(DeltaBuilder& delta) override;
   bool wants_barrier() const override { return cache_->dirty_bytes() > context_.cache_bytes / 2; }
+  bool is_full() const override { return cache_->dirty_bytes() >= context_.cache_bytes; }
 
  private:
+  // Updates wait for the end of the epoch.
+  bool coalesces() const { return !emits_each() && !context_.emit_per_batch; }
   bool emits_each() const { return program_->emit == AggregateProgram::Emit::kEach; }
   size_t output_rows_per_row() const { return program_->gives_retractions ? 2 : 1; }
   void evaluate_inputs(const Batch& batch, const ArenaPtr& arena, RowErrors& errors);
@@ -43,9 +46,12 @@ class AggregateOperator : public Operator {
   void fold_carefully(const Batch& batch, uint32_t count, RowErrors& errors);
   // Why row i cannot be folded; empty: it can.
   std::string refusal(const Batch& batch, uint32_t i) const;
-  void collect(const LaneCache::EntryView& entry);
+  // Starts a batch of updates of at most `keys` keys; adds one key if it has changed since it was last shown; and emits
+  // the batch.
+  void begin_updates(size_t keys);
+  void add_update(std::string_view key, void* state);
+  Status emit_updates(Collector& out);
   void* decode_previous(const std::string_view& bytes);
-  Status emit_collected(Collector& out);
 
   std::shared_ptr<const AggregateProgram> program_;
   AccumulatorSet set_;
@@ -127,7 +133,7 @@ Status AggregateOperator::process(const Batch& batch, size_t, Collector& out) {
     watermark_ms_ = std::max(watermark_ms_, batch.watermark_ms[batch.row(batch.live() - 1)]);
   }
   // What a chunk emits at once must fit one output batch.
-  const auto chunk = static_cast<uint32_t>(AggregateOutput::kMaxRows / (emits_each() ? output_rows_per_row() : 1));
+  const auto chunk = static_cast<uint32_t>(AggregateOutput::kMaxRows / (coalesces() ? 1 : output_rows_per_row()));
   Status status;
   for (uint32_t begin = 0; status.is_ok() && begin < rows.live(); begin += chunk) {
     status = fold_chunk(rows, begin, std::min(chunk, rows.live() - begin), out);
@@ -179,7 +185,15 @@ Status AggregateOperator::fold_chunk(const Batch& batch, uint32_t begin, uint32_
   }
   counters_.absorbed += count - errors.entries.size();
   if (emits_each() && output_.rows() > 0) {
-    MR_RETURN_IF_ERROR(output_.emit(batch.watermark_ms != nullptr, &batch, out, counters_.out));
+    const Status emitted = output_.emit(batch.watermark_ms != nullptr, &batch, out, counters_.out);
+    counters_.absorbed -= output_.reported();  // accounted for as failed
+    MR_RETURN_IF_ERROR(emitted);
+  }
+  if (context_.emit_per_batch && !emits_each()) {
+    begin_updates(count);
+    for (uint32_t i = 0; i < count; i++) add_update(batch.key_bytes[rows_[i]], states_[i]);
+    MR_RETURN_IF_ERROR(emit_updates(out));
+    previous_arena_.reset();
   }
   return errors.empty() ? Status::ok() : out.fail_rows(batch, errors);
 }
@@ -292,20 +306,17 @@ std::string AggregateOperator::refusal(const Batch& batch, uint32_t i) const {
 }
 
 Result<bool> AggregateOperator::flush(uint64_t, size_t max_rows, Collector& out) {
-  if (emits_each()) return true;
+  if (!coalesces()) return true;
   size_t budget = std::max<size_t>(max_rows / output_rows_per_row(), 1);
   while (cursor_ < cache_->dirty_count() && budget > 0) {
     const size_t limit =
         std::min({budget, AggregateOutput::kMaxRows / output_rows_per_row(), cache_->dirty_count() - cursor_});
-    output_.begin(context_.arenas->take(), static_cast<uint32_t>(limit * output_rows_per_row()));
-    shown_states_.clear();
-    shown_rows_.clear();
-    previous_count_ = 0;
-    const size_t next =
-        cache_->visit_dirty(cursor_, limit, [this](const LaneCache::EntryView& entry) { collect(entry); });
+    begin_updates(limit);
+    const size_t next = cache_->visit_dirty(
+        cursor_, limit, [this](const LaneCache::EntryView& entry) { add_update(entry.key, entry.state); });
     budget -= std::min(budget, next - cursor_);
     cursor_ = next;
-    MR_RETURN_IF_ERROR(emit_collected(out));
+    MR_RETURN_IF_ERROR(emit_updates(out));
   }
   if (cursor_ < cache_->dirty_count()) return false;
   cursor_ = 0;
@@ -313,8 +324,15 @@ Result<bool> AggregateOperator::flush(uint64_t, size_t max_rows, Collector& out)
   return true;
 }
 
-void AggregateOperator::collect(const LaneCache::EntryView& entry) {
-  StateHeader& header = AccumulatorSet::header(entry.state);
+void AggregateOperator::begin_updates(size_t keys) {
+  output_.begin(context_.arenas->take(), static_cast<uint32_t>(keys * output_rows_per_row()));
+  shown_states_.clear();
+  shown_rows_.clear();
+  previous_count_ = 0;
+}
+
+void AggregateOperator::add_update(std::string_view key, void* state) {
+  StateHeader& header = AccumulatorSet::header(state);
   const std::string_view* previous = header.previous;
   header.previous = nullptr;
   if (!header.changed()) return;
@@ -323,13 +341,13 @@ void AggregateOperator::collect(const LaneCache::EntryView& entry) {
     void* old = decode_previous(*previous);
     shown_states_.push_back(old);
     shown_rows_.push_back(
-        output_.add_row(entry.key, Change::kRetract, AccumulatorSet::header(old).event_time_ms, watermark_ms_));
+        output_.add_row(key, Change::kRetract, AccumulatorSet::header(old).event_time_ms, watermark_ms_));
   }
   if (header.rows() > 0) {
-    shown_states_.push_back(entry.state);
-    shown_rows_.push_back(output_.add_row(entry.key, Change::kInsert, header.event_time_ms, watermark_ms_));
+    shown_states_.push_back(state);
+    shown_rows_.push_back(output_.add_row(key, Change::kInsert, header.event_time_ms, watermark_ms_));
   } else if (previous != nullptr && !program_->gives_retractions) {
-    output_.add_row(entry.key, Change::kDelete, header.event_time_ms, watermark_ms_);
+    output_.add_row(key, Change::kDelete, header.event_time_ms, watermark_ms_);
   }
 }
 
@@ -342,7 +360,7 @@ void* AggregateOperator::decode_previous(const std::string_view& bytes) {
   return block;
 }
 
-Status AggregateOperator::emit_collected(Collector& out) {
+Status AggregateOperator::emit_updates(Collector& out) {
   for (size_t c = 0; c < calls_.size(); c++) {
     program_->calls[c].aggregate->write(shown_states_.data(), offsets_[c], shown_states_.size(), shown_rows_.data(),
                                         output_.column(c));

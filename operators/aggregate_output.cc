@@ -58,6 +58,7 @@ Status AggregateOutput::emit(bool has_watermark, const Batch* input, Collector& 
   result.bytes = arena_->bytes();
   arena_.reset();
   emitted += result.live();
+  reported_ = 0;
   if (!errors.empty()) MR_RETURN_IF_ERROR(report(rows, input, errors, out));
   return result.live() > 0 ? out.emit(std::move(result)) : Status::ok();
 }
@@ -92,6 +93,7 @@ Status AggregateOutput::report(const Batch& result, const Batch* input, RowError
   entries.erase(std::remove_if(entries.begin(), entries.end(),
                                [&](const auto& entry) { return changes_[entry.row] == Change::kRetract; }),
                 entries.end());
+  reported_ = entries.size();
   if (entries.empty()) return Status::ok();
   if (input == nullptr) return out.fail_rows(result, errors);
   for (auto& entry : entries) entry.row = input_rows_[entry.row];

@@ -25,10 +25,12 @@ class AggregateOutput {
   uint32_t add_row(std::string_view key, Change change, int64_t event_time_ms, int64_t watermark_ms,
                    uint32_t input_row = kNoRow);
   uint32_t rows() const { return rows_; }
+  uint64_t reported() const { return reported_; }
   // Values of call i; every row must be set unless it deletes its key.
   ColumnBuilder& column(size_t call) { return *calls_[call]; }
   // Computes the fields and hands the rows on. Rows on which a field fails are reported instead: as rows of `input` if
   // given, else as rows of the output. `emitted` grows by the rows handed on.
+  // reported() counts the others, without retractions.
   Status emit(bool has_watermark, const Batch* input, Collector& out, uint64_t& emitted);
 
  private:
@@ -41,6 +43,7 @@ class AggregateOutput {
   std::vector<std::unique_ptr<ColumnBuilder>> calls_;
   uint32_t rows_ = 0;
   uint32_t max_rows_ = 0;
+  uint64_t reported_ = 0;  // by the last emit()
   bool only_inserts_ = true;
   std::vector<std::string_view> keys_;
   std::vector<uint32_t> input_rows_;

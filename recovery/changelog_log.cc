@@ -224,7 +224,6 @@ void ChangelogLog::close() {
   producer_.reset();
   retired_.clear();
   group_consumers_.clear();
-  reader_.reset();
   admin_.reset();
 }
 

@@ -41,6 +41,7 @@ class ChangelogLog : public DecisionLog {
   Status open_store(std::unique_ptr<StateStore>* store);
   Status replace_store(std::unique_ptr<StateStore>* store, const Status& why);
   Status refuse_members();
+  Result<std::unique_ptr<KafkaConsumer>> new_reader(size_t queue_bytes);
   Status open_producer();
   Status settle(const std::optional<ProgressRecord>& record, StateStore& store, RestorePlan* plan,
                 std::string* full_because);
@@ -71,7 +72,6 @@ class ChangelogLog : public DecisionLog {
   std::unique_ptr<KafkaAdmin> admin_;
   std::unique_ptr<KafkaProducer> producer_;
   std::vector<std::unique_ptr<KafkaProducer>> retired_;  // only ever filled by the mutant swallow-fenced
-  std::unique_ptr<KafkaConsumer> reader_;
   GroupConsumers group_consumers_;
   int64_t delete_retention_ms_ = 0;
 

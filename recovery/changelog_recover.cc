@@ -12,6 +12,7 @@ namespace {
 
 constexpr int kInitTimeoutMs = 60'000;
 constexpr size_t kRestoreQueueBytes = 64u << 20;
+constexpr size_t kProgressQueueBytes = 8u << 20;
 constexpr size_t kGroupQueueBytes = 1u << 20;  // these consumers never fetch
 
 std::string reader_group(const RecoverySettings& settings) {
@@ -49,9 +50,10 @@ Result<Recovered> ChangelogLog::recover() {
   MR_ASSIGN(InternalTopics topics, ensure_internal_topics(*admin_, settings_, log_));
   delete_retention_ms_ = topics.delete_retention_ms;
   MR_RETURN_IF_ERROR(open_producer());
-  MR_ASSIGN(reader_, clients_.consumer({reader_group(settings_), kRestoreQueueBytes}));
+  MR_ASSIGN(std::unique_ptr<KafkaConsumer> reader, new_reader(kProgressQueueBytes));
   Result<std::optional<ProgressRecord>> found =
-      read_last_progress(*admin_, *reader_, settings_.pipeline, ReadLimits{}, clock_, log_);
+      read_last_progress(*admin_, *reader, settings_.pipeline, ReadLimits{}, clock_, log_);
+  reader.reset();
   if (!found.is_ok() && found.status().code() == Code::kProgressCorrupt && settings_.accept_reset) {
     log_.warn("--accept-reset: the pipeline starts as if for the first time ({})", found.status().message());
     found = std::optional<ProgressRecord>();
@@ -65,7 +67,6 @@ Result<Recovered> ChangelogLog::recover() {
   MR_RETURN_IF_ERROR(settle(record, *recovered.store, &plan, &full_because));
   recovered.first_start = !record;
   MR_RETURN_IF_ERROR(restore(plan, full_because, !record, &recovered));
-  reader_.reset();
   recovered.progress = plan.target;
   positions_ = plan.target.changelog;
   MR_RETURN_IF_ERROR(open_topics());
@@ -134,6 +135,10 @@ Status ChangelogLog::refuse_members() {
     MR_ASSIGN(group_consumers_[group.group], clients_.consumer({group.group, kGroupQueueBytes}));
   }
   return Status::ok();
+}
+
+Result<std::unique_ptr<KafkaConsumer>> ChangelogLog::new_reader(size_t queue_bytes) {
+  return clients_.consumer({reader_group(settings_), queue_bytes});
 }
 
 Status ChangelogLog::open_producer() {
@@ -230,7 +235,11 @@ Status ChangelogLog::refuse_foreign(const std::vector<ChangelogSpan>& spans, con
     });
     if (fresh) ranges.push_back({span.at, span.low, span.high});
   }
-  return read_to_end(*reader_, ranges, ReadLimits{}, clock_, log_, [&](size_t range, const KafkaRecord& record) {
+  bool empty =
+      std::all_of(ranges.begin(), ranges.end(), [](const ReadRange& range) { return range.begin >= range.end; });
+  if (empty) return Status::ok();
+  MR_ASSIGN(std::unique_ptr<KafkaConsumer> reader, new_reader(kProgressQueueBytes));
+  return read_to_end(*reader, ranges, ReadLimits{}, clock_, log_, [&](size_t range, const KafkaRecord& record) {
     return Status::user(
         Code::kProgressCorrupt,
         fmt::format(
@@ -243,7 +252,6 @@ Status ChangelogLog::refuse_foreign(const std::vector<ChangelogSpan>& spans, con
 
 Status ChangelogLog::restore(const RestorePlan& plan, const std::string& full_because, bool first_start,
                              Recovered* recovered) {
-  RestoreTools tools{*reader_, clock_, log_, ReadLimits{}};
   if (first_start) {
     Result<std::optional<std::string>> held = recovered->store->progress();
     if (held.is_ok() && held.value()) {
@@ -252,6 +260,8 @@ Status ChangelogLog::restore(const RestorePlan& plan, const std::string& full_be
     recovered->restored_from = "empty";
     return recovered->store->clear();
   }
+  MR_ASSIGN(std::unique_ptr<KafkaConsumer> reader, new_reader(kRestoreQueueBytes));
+  RestoreTools tools{*reader, clock_, log_, ReadLimits{}};
   if (full_because.empty()) {
     std::optional<ProgressRecord> held = held_record(*recovered->store);
     MR_CHECK(held.has_value());

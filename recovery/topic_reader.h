@@ -35,7 +35,8 @@ struct ReadLimits {
 using ReadVisitor = std::function<Status(size_t range, const KafkaRecord& record)>;
 
 // kKafkaUnavailable (external) after no_progress_ms without movement, naming what was waited for; errors of the
-// consumer as they are. Ranges with begin >= end are not read. Replaces the consumer's assignment.
+// consumer as they are. Ranges with begin >= end are not read. Replaces the consumer's assignment and leaves its own
+// behind; give every reading a consumer of its own, because librdkafka takes a second to follow a second assignment.
 Status read_to_end(KafkaConsumer& consumer, const std::vector<ReadRange>& ranges, const ReadLimits& limits,
                    const Clock& clock, const Logger& log, const ReadVisitor& visit);
 

@@ -111,6 +111,10 @@ uint32_t GeneratorSource::rows_now(const SourceLimits& limits, int timeout_ms) {
 
 Status GeneratorSource::poll(const SourceLimits& limits, int timeout_ms, SourcePoll* poll) {
   const uint32_t count = rows_now(limits, timeout_ms);
+  poll->count = 0;
+  poll->columns.clear();
+  poll->end_of_input = at_end();
+  if (count == 0) return Status::ok();
   Arena& arena = *poll->arena;
   auto* index = arena.array<int64_t>(count);
   std::iota(index, index + count, next_);
@@ -134,7 +138,6 @@ Status GeneratorSource::poll(const SourceLimits& limits, int timeout_ms, SourceP
   batch.columns.push_back(std::move(column));
   batch.event_time_ms = timestamps;
 
-  poll->columns.clear();
   for (size_t i = 0; i < evaluators_.size(); i++) {
     errors_.clear();
     poll->columns.push_back(evaluators_[i]->evaluate(batch, poll->arena, errors_));

@@ -209,14 +209,14 @@ DeltaPtr DeltaBuilder::finish(bool with_index) {
   for (size_t i = 0; i < entries_.size(); i++) {
     const Delta::Entry& entry = entries_[i];
     const char* key = data + entry.offset;
-    order[i] = {ordered_word(key, entry.key_bytes, 0), ordered_word(key, entry.key_bytes, 8),
-                static_cast<uint32_t>(i), entry.key_bytes};
+    order[i] = {ordered_word(key, entry.key_bytes, 0), ordered_word(key, entry.key_bytes, 8), static_cast<uint32_t>(i),
+                entry.key_bytes};
   }
   const auto compare_keys = [&](const SortItem& a, const SortItem& b) {
     const size_t common = std::min(a.key_bytes, b.key_bytes);
     if (common > 16) {
-      const int difference = std::memcmp(data + entries_[a.index].offset + 16, data + entries_[b.index].offset + 16,
-                                         common - 16);
+      const int difference =
+          std::memcmp(data + entries_[a.index].offset + 16, data + entries_[b.index].offset + 16, common - 16);
       if (difference != 0) return difference;
     }
     return a.key_bytes == b.key_bytes ? 0 : (a.key_bytes < b.key_bytes ? -1 : 1);

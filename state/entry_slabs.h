@@ -1,6 +1,6 @@
-// EntrySlabs: the memory of a LaneCache's entries. Chunks of one entry size each, so that freed entries are reused without
-// fragmentation; an entry is named by a 32-bit id, so that a slot of the hash table fits into eight bytes. Entries too large
-// to share a chunk have one of their own. One thread.
+// EntrySlabs: the memory of a LaneCache's entries. Chunks of one entry size each, so that freed entries are reused
+// without fragmentation; an entry is named by a 32-bit id, so that a slot of the hash table fits into eight bytes.
+// Entries too large to share a chunk have one of their own. One thread.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +18,8 @@ struct CacheEntry {
   static constexpr uint8_t kDirty = 2;
   static constexpr uint8_t kReferenced = 4;  // touched since the clock hand passed
   static constexpr uint8_t kRemoved = 8;
-  static constexpr uint8_t kExisted = 16;    // in the state before this epoch
-  uint32_t key_bytes;    // of a free entry: unit of the next free one in its chunk
+  static constexpr uint8_t kExisted = 16;  // in the state before this epoch
+  uint32_t key_bytes;                      // of a free entry: unit of the next free one in its chunk
   uint32_t hash;
   uint32_t extra_bytes;  // of the accumulator, as last counted
   uint16_t shard;
@@ -82,11 +82,11 @@ class EntrySlabs {
     size_t bytes = 0;
     uint32_t entry_units = 1;
     uint32_t units = 0;
-    uint32_t bump = 0;       // units handed out so far
+    uint32_t bump = 0;  // units handed out so far
     uint32_t free_unit = kNoUnit;
     uint32_t live = 0;
     uint32_t size_class = 0;
-    bool listed = false;     // in partial_[size_class]
+    bool listed = false;  // in partial_[size_class]
   };
   // Rounded up to a class; kOwnChunk if it is too large for one.
   size_t size_class(size_t entry_bytes) const;
@@ -94,7 +94,7 @@ class EntrySlabs {
   void release(uint32_t chunk);
 
   size_t chunk_bytes_;
-  std::vector<Chunk> chunks_;              // chunk 0 is never used: id 0 means none
+  std::vector<Chunk> chunks_;  // chunk 0 is never used: id 0 means none
   std::vector<uint32_t> unused_chunks_;
   std::vector<uint32_t> partial_[kClasses];  // chunks with room
   size_t bytes_ = 0;

@@ -17,6 +17,8 @@ constexpr size_t kPrefetchAhead = 8;  // entries, when the dirty ones are walked
 constexpr size_t kMinChunkBytes = 4 * 1024;
 constexpr size_t kMaxChunkBytes = 64 * 1024;
 constexpr size_t kMaxStateBytes = 64 * 1024;
+// How many chunks one lookup or allocation looks through for something to evict before it takes more memory instead.
+constexpr size_t kMaxChunksLooked = 64;
 
 using Flags = CacheEntry;
 
@@ -35,7 +37,10 @@ struct LaneCache::Table {
   };
 
   Table(LaneState& lane_state, uint16_t operator_number, const AccumulatorCodec& accumulator_codec, size_t bound)
-      : lane(lane_state), operator_id(operator_number), codec(accumulator_codec), max_bytes(bound),
+      : lane(lane_state),
+        operator_id(operator_number),
+        codec(accumulator_codec),
+        max_bytes(bound),
         trivial(accumulator_codec.trivially_destructible()),
         state_bytes((accumulator_codec.size() + 7) & ~size_t{7}),
         slabs(std::clamp(std::bit_floor(std::max<size_t>(bound, 1) / 64), kMinChunkBytes, kMaxChunkBytes)),
@@ -61,6 +66,9 @@ struct LaneCache::Table {
   size_t evict_unreferenced(size_t chunk);
   bool evict_chunk(size_t chunk, bool referenced_too);
   size_t next_chunk();
+  void trim(size_t max_looked);
+  // Looking for clean entries among nearly only dirty ones would cost more than the memory is worth.
+  bool worth_evicting() const { return (count - dirty.size()) * 8 > count; }
   Status stripe(const std::string_view* keys, const uint16_t* shards, size_t n, void** states, uint8_t* first_touch);
   Status add_missing(const std::string_view* keys, const uint16_t* shards, void** states, uint8_t* first_touch);
   Status read_new();
@@ -78,11 +86,12 @@ struct LaneCache::Table {
   size_t extra_bytes = 0;
   size_t dirty_entry_bytes = 0;
   std::vector<CacheEntry*> dirty;  // in the order in which they became dirty
+  size_t dirty_before = 0;         // its size when the lookup began
   size_t hand = 0;                 // chunk that the clock looks at next
   Counters counters;
 
   // Scratch of one lookup.
-  std::vector<uint32_t> missing;   // rows of the stripe
+  std::vector<uint32_t> missing;  // rows of the stripe
   uint32_t hashes[kStripe];
   std::vector<CacheEntry*> fresh;  // entries that the lookup has created and not read yet
   std::string full_keys;
@@ -134,8 +143,9 @@ uint32_t LaneCache::Table::allocate(size_t entry_bytes) {
   uint32_t id = slabs.allocate_from_free(entry_bytes);
   if (id != 0) return id;
   const size_t chunk_bytes = slabs.new_chunk_bytes(entry_bytes);
-  // Twice around: the first time the clock may only find entries that it has to pass over once.
-  for (size_t looked = 0; bytes() + chunk_bytes > max_bytes && looked < 2 * slabs.chunk_limit(); looked++) {
+  // Twice around at most: the first time the clock may only find entries that it has to pass over once.
+  const size_t max_looked = worth_evicting() ? std::min(kMaxChunksLooked, 2 * slabs.chunk_limit()) : 0;
+  for (size_t looked = 0; bytes() + chunk_bytes > max_bytes && looked < max_looked; looked++) {
     evict_unreferenced(next_chunk());
     id = slabs.allocate_from_free(entry_bytes);
     if (id != 0) return id;
@@ -264,8 +274,8 @@ Status LaneCache::Table::add_missing(const std::string_view* keys, const uint16_
                                      uint8_t* first_touch) {
   for (uint32_t i : missing) {
     if (keys[i].size() > kMaxKeyBytes) {
-      return Status::user(Code::kRecordTooLarge, "a key of " + std::to_string(keys[i].size()) + " bytes; the limit is " +
-                                                     std::to_string(kMaxKeyBytes));
+      return Status::user(Code::kRecordTooLarge, "a key of " + std::to_string(keys[i].size()) +
+                                                     " bytes; the limit is " + std::to_string(kMaxKeyBytes));
     }
     // A key that the batch has twice is there the second time.
     const uint32_t known = slots[probe(hashes[i], keys[i])].id;
@@ -312,16 +322,30 @@ Status LaneCache::Table::read_new() {
   return Status::ok();
 }
 
-// After an error: what could not be read must not be taken for new. Fresh entries are the last of the dirty list, or among
-// them; the lookup's caller gives up, so their order does not matter.
+// After an error: what could not be read must not be taken for new. Since the lookup began, only it has appended to the
+// dirty list, and of those that it has touched only the fresh entries can be marked removed.
 void LaneCache::Table::drop_new() {
+  for (CacheEntry* entry : fresh) entry->flags |= Flags::kRemoved;
+  const auto begin = dirty.begin() + static_cast<ptrdiff_t>(dirty_before);
+  dirty.erase(std::remove_if(begin, dirty.end(), [](CacheEntry* entry) { return entry->flags & Flags::kRemoved; }),
+              dirty.end());
   for (CacheEntry* entry : fresh) {
     dirty_entry_bytes -= sizeof(CacheEntry) + state_bytes + entry->key_bytes + entry->extra_bytes;
-    std::erase(dirty, entry);
     erase(slots[probe(entry->hash, key_of(entry))].id);
   }
   fresh.clear();
   found.owners.clear();
+}
+
+// By chunks, since only a whole chunk gives memory back: first those that were hardly used since the hand last passed,
+// then any.
+void LaneCache::Table::trim(size_t max_looked) {
+  for (const bool referenced_too : {false, true}) {
+    for (size_t looked = 0; looked < std::min(max_looked, slabs.chunk_limit()); looked++) {
+      if (bytes() <= max_bytes) return;
+      evict_chunk(next_chunk(), referenced_too);
+    }
+  }
 }
 
 LaneCache::LaneCache(LaneState& lane, uint16_t operator_id, const AccumulatorCodec& codec, size_t max_bytes)
@@ -332,6 +356,7 @@ LaneCache::~LaneCache() = default;
 Status LaneCache::lookup(const std::string_view* keys, const uint16_t* shards, size_t n, void** states,
                          uint8_t* first_touch) {
   Table& table = *table_;
+  table.dirty_before = table.dirty.size();
   for (size_t begin = 0; begin < n; begin += kStripe) {
     const size_t rows = std::min(kStripe, n - begin);
     const Status status = table.stripe(keys + begin, shards + begin, rows, states + begin,
@@ -349,7 +374,7 @@ Status LaneCache::lookup(const std::string_view* keys, const uint16_t* shards, s
     }
   }
   // Pointers stay valid: what this lookup has touched is dirty, and dirty entries are not evicted.
-  if (table.bytes() > table.max_bytes) trim();
+  if (table.bytes() > table.max_bytes && table.worth_evicting()) table.trim(kMaxChunksLooked);
   return Status::ok();
 }
 
@@ -387,8 +412,11 @@ void LaneCache::cut(DeltaBuilder& delta) {
     entry->flags |= Flags::kExisted;
     if (!table.trivial) table.count_extra(entry);
   }
+  // The list keeps its room for the next epoch unless this one was out of the ordinary.
+  if (table.dirty.capacity() > 4 * table.dirty.size() + kStripe) table.dirty.shrink_to_fit();
   table.dirty.clear();
   table.dirty_entry_bytes = 0;
+  trim();
 }
 
 void LaneCache::mark_removed(void* state) {
@@ -397,19 +425,7 @@ void LaneCache::mark_removed(void* state) {
   entry->flags |= Flags::kRemoved;
 }
 
-// By chunks, since only a whole chunk gives memory back: first those that were hardly used since the hand last passed, then any.
-void LaneCache::trim() {
-  Table& table = *table_;
-  if (table.bytes() <= table.max_bytes) return;
-  for (const bool referenced_too : {false, true}) {
-    for (size_t looked = 0; looked < table.slabs.chunk_limit(); looked++) {
-      if (table.bytes() <= table.max_bytes) return;
-      table.evict_chunk(table.next_chunk(), referenced_too);
-    }
-  }
-  // What is left over the bound is the room of a dirty list that was longer once, or dirty.
-  if (table.dirty.capacity() > 2 * table.dirty.size() + kStripe) table.dirty.shrink_to_fit();
-}
+void LaneCache::trim() { table_->trim(SIZE_MAX); }
 
 size_t LaneCache::bytes() const { return table_->bytes(); }
 size_t LaneCache::entries() const { return table_->count; }

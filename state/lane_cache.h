@@ -48,8 +48,8 @@ class LaneCache {
   // the last cut (per entry once).
   Status lookup(const std::string_view* keys, const uint16_t* shards, size_t n, void** states,
                 uint8_t* first_touch = nullptr);
-  // On an error no state is usable and the pipeline restarts: kRecordTooLarge: a key of more than kMaxKeyBytes; what the store says;
-  // kStateCorrupt: an accumulator that does not decode.
+  // On an error no state is usable and the pipeline restarts: kRecordTooLarge: a key of more than kMaxKeyBytes; what
+  // the store says; kStateCorrupt: an accumulator that does not decode.
   static constexpr size_t kMaxKeyBytes = 64 * 1024;
   // Visits dirty entries in the order in which they became dirty, from `cursor` on, at most `limit`; returns the new
   // cursor. The operator emits its updates from this. cursor 0 starts; the end is reached when the result equals
@@ -66,7 +66,8 @@ class LaneCache {
   // Adds every dirty entry to the delta and makes it clean. Entries marked by mark_removed become tombstones and leave
   // the cache.
   void cut(DeltaBuilder& delta);
-  // state: from the last lookup or visit. A later lookup of the key before the cut finds it new and empty; visit_dirty passes over it.
+  // state: from the last lookup or visit. A later lookup of the key before the cut finds it new and empty; visit_dirty
+  // passes over it.
   void mark_removed(void* state);
   // Evicts clean entries until the bound holds (also called by lookup). Dirty entries stay: the coordinator cuts before
   // they fill the cache.

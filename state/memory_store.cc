@@ -1,4 +1,5 @@
-// The memory store: one ordered map per shard. What it holds dies with the process; for tests and `state: {backend: memory}`.
+// The memory store: one ordered map per shard. What it holds dies with the process; for tests and `state: {backend:
+// memory}`.
 #include <map>
 #include <mutex>
 #include <shared_mutex>

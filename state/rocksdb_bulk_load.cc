@@ -1,5 +1,6 @@
-// Bulk load: sort everything, write it once into SSTs with disjoint ranges, ingest them at the bottom level in one atomic step.
-// Until that step the store is empty and has no progress record, which is how the next open finds an unfinished load.
+// Bulk load: sort everything, write it once into SSTs with disjoint ranges, ingest them at the bottom level in one
+// atomic step. Until that step the store is empty and has no progress record, which is how the next open finds an
+// unfinished load.
 #include <algorithm>
 #include <atomic>
 #include <filesystem>

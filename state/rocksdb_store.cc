@@ -216,8 +216,8 @@ Status RocksdbStore::close_database() {
   return failed(status, "cannot close");
 }
 
-// The page cache of the system holds the files anyway. Once the state is larger than the block cache, copying each block
-// that is missed into it, and another one out, costs more than it saves (docs/benchmarks.md).
+// The page cache of the system holds the files anyway. Once the state is larger than the block cache, copying each
+// block that is missed into it, and another one out, costs more than it saves (docs/benchmarks.md).
 void RocksdbStore::choose_caching() {
   uint64_t bytes = 0;
   db_->GetIntProperty(state_, rocksdb::DB::Properties::kTotalSstFilesSize, &bytes);
@@ -314,7 +314,7 @@ Status RocksdbStore::ingest(const Delta& run, std::string_view progress) {
 Status RocksdbStore::ingest_files(const std::vector<std::string>& paths) {
   rocksdb::IngestExternalFileOptions options;
   options.move_files = true;
-  options.write_global_seqno = false;  // it is in the manifest; the file stays as it was synced
+  options.write_global_seqno = false;    // it is in the manifest; the file stays as it was synced
   options.allow_blocking_flush = false;  // the family's memtable is always empty
   const rocksdb::Status status = db_->IngestExternalFile(state_, paths, options);
   if (!status.ok()) {
@@ -406,11 +406,12 @@ Status RocksdbStore::log_drop_until(uint64_t epoch) {
   return Status::ok();
 }
 
-// The rename is the moment at which everything is forgotten; a crash before or after it leaves a whole database or none.
+// The rename is the moment at which everything is forgotten; a crash before or after it leaves a whole database or
+// none.
 Status RocksdbStore::clear() {
   MR_RETURN_IF_ERROR(close_database());
-  const std::string discarded = options_.directory + "/discarded-" + std::to_string(::getpid()) + "-" +
-                                std::to_string(next_file_++);
+  const std::string discarded =
+      options_.directory + "/discarded-" + std::to_string(::getpid()) + "-" + std::to_string(next_file_++);
   std::error_code error;
   fs::rename(options_.directory + "/db", discarded, error);
   if (error) return errno_status(error.value(), "rename", options_.directory + "/db");

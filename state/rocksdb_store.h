@@ -1,9 +1,9 @@
 // RocksdbStore: the store on disk. Behind state_store.h; a header of its own for the files that implement it.
 //
 //   <directory>/LOCK.millrace   flock: one process at a time
-//   <directory>/db/             the RocksDB database: family `default` (state, ingested SSTs only), `log` (epoch log, WAL)
-//   <directory>/incoming/       SSTs and runs being written; emptied at every open
-//   <directory>/discarded-N/    a database that clear() has renamed away; removed at every open
+//   <directory>/db/             the RocksDB database: family `default` (state, ingested SSTs only), `log` (epoch log,
+//   WAL) <directory>/incoming/       SSTs and runs being written; emptied at every open <directory>/discarded-N/    a
+//   database that clear() has renamed away; removed at every open
 //
 // Threads: as state_store.h says; besides, the log may be used while another thread ingests.
 #pragma once
@@ -73,7 +73,7 @@ class RocksdbStore : public StateStore {
   std::atomic<uint64_t> next_file_{0};
   std::atomic<bool> fill_cache_{true};
   std::mutex log_mutex_;
-  uint64_t log_dropped_ = 0;       // guarded by log_mutex_: entries below are gone (0: unknown)
+  uint64_t log_dropped_ = 0;        // guarded by log_mutex_: entries below are gone (0: unknown)
   size_t log_unflushed_bytes_ = 0;  // guarded by log_mutex_: appended since the memtable was last flushed
 };
 

@@ -1,9 +1,10 @@
-// SortedRuns: an external merge sort of entries that arrive in any order, for bulk loads. Entries collect in memory; a full
-// buffer is sorted by a thread of its own and written to a run file, while the next one fills. Ranges of the result are then
-// read in parallel: each key once, with its newest entry; removed keys are left out.
+// SortedRuns: an external merge sort of entries that arrive in any order, for bulk loads. Entries collect in memory; a
+// full buffer is sorted by a thread of its own and written to a run file, while the next one fills. Ranges of the
+// result are then read in parallel: each key once, with its newest entry; removed keys are left out.
 //
-// Memory: at most three buffers of `buffer_bytes` (one fills, one waits or is being sorted with its index), and 256 KiB per run
-// file and open reader. Threads: put, remove and seal from one thread; readers each from one thread, any number after seal.
+// Memory: at most three buffers of `buffer_bytes` (one fills, one waits or is being sorted with its index), and 256 KiB
+// per run file and open reader. Threads: put, remove and seal from one thread; readers each from one thread, any number
+// after seal.
 #pragma once
 
 #include <future>

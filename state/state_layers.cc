@@ -11,8 +11,8 @@
 namespace millrace {
 namespace {
 
-// Decided runs of one tier (epochs covered, by powers of this) that are merged into one of the next: every entry is merged
-// once per tier, and a lane looks through at most kFanIn - 1 decided runs per tier.
+// Decided runs of one tier (epochs covered, by powers of this) that are merged into one of the next: every entry is
+// merged once per tier, and a lane looks through at most kFanIn - 1 decided runs per tier.
 constexpr size_t kFanIn = 4;
 // A lane never has more decided runs than this between two steps.
 constexpr size_t kMaxDecidedRuns = 8;
@@ -113,7 +113,8 @@ Status LaneState::scan(uint16_t shard, uint16_t operator_id, std::string_view be
   auto next_overlaid = overlay.begin();
   bool more = true;
   const auto visit_overlaid = [&] {
-    if (!next_overlaid->value.tombstone) more = visit(next_overlaid->key.substr(kFullKeyPrefix), next_overlaid->value.bytes);
+    if (!next_overlaid->value.tombstone)
+      more = visit(next_overlaid->key.substr(kFullKeyPrefix), next_overlaid->value.bytes);
     ++next_overlaid;
   };
   MR_RETURN_IF_ERROR(layers_.store_.scan(begin, end, [&](std::string_view key, std::string_view value) {
@@ -139,12 +140,12 @@ struct StateLayers::Target {
 
 struct StateLayers::Work {
   std::mutex mutex;
-  std::condition_variable wake;      // the background thread
-  std::condition_variable done;      // flush()
-  Target target;                     // guarded by mutex, like all below
+  std::condition_variable wake;  // the background thread
+  std::condition_variable done;  // flush()
+  Target target;                 // guarded by mutex, like all below
   uint64_t decided = 0;
   uint64_t ingested = 0;
-  bool any_decided = false;          // since the last ingest
+  bool any_decided = false;  // since the last ingest
   bool any_changes = false;
   bool flush_wanted = false;
   bool stop = false;
@@ -232,8 +233,8 @@ void StateLayers::on_ingested(std::function<void(uint64_t epoch)> callback) {
   work_->ingested_callback = std::move(callback);
 }
 
-// Merges the newest decided runs of a lane as long as kFanIn of them are of one tier. Only this function and ingest(), both on
-// one thread, take runs away, so positions found here stay right while the lane appends.
+// Merges the newest decided runs of a lane as long as kFanIn of them are of one tier. Only this function and ingest(),
+// both on one thread, take runs away, so positions found here stay right while the lane appends.
 void StateLayers::merge_tiers(uint64_t epoch) {
   for (const auto& lane : lanes_) {
     for (;;) {
@@ -260,7 +261,8 @@ bool StateLayers::due(const Target& target) const {
     any_changes = work_->any_changes;
   }
   if (!any_changes) return now_ms - target.progress_since_ms >= kIdleAgeFactor * options_.max_age_ms;
-  return now_ms - target.changes_since_ms >= options_.max_age_ms || decided_bytes(target.epoch) >= options_.memtable_bytes;
+  return now_ms - target.changes_since_ms >= options_.max_age_ms ||
+         decided_bytes(target.epoch) >= options_.memtable_bytes;
 }
 
 Status StateLayers::ingest(const Target& target) {

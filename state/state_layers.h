@@ -43,7 +43,8 @@ class LaneState {
   explicit LaneState(StateLayers& layers) : layers_(layers) {}
   using Runs = std::vector<DeltaPtr>;  // oldest first
   std::shared_ptr<const Runs> runs() const;
-  // Puts `merged` (may be null) in the place of the first `count` runs from `first` on; runs are only ever appended elsewhere.
+  // Puts `merged` (may be null) in the place of the first `count` runs from `first` on; runs are only ever appended
+  // elsewhere.
   void replace(size_t first, size_t count, DeltaPtr merged);
   StateLayers& layers_;
   mutable std::mutex mutex_;  // guards the pointer only

@@ -166,6 +166,7 @@ TEST_CASE("a field that fails is reported, the other keys are shown") {
   running.process(make_batch(kOrders, rows, {3, 4}));
   CHECK(to_text(running.out.shown) == "b 25");
   CHECK(running.out.failed_times == std::vector<int64_t>{3});
+  CHECK(running.instance().counters().absorbed == 1);
 }
 
 TEST_CASE("keys of several parts come back in their types") {
@@ -200,6 +201,30 @@ TEST_CASE("flush resumes, in batches of at most 1,024 rows") {
   CHECK(lane.out.largest_batch == 1024);
 }
 
+TEST_CASE("updates may leave with the batch that caused them") {
+  const auto plan = planned("aggregate: {key_by: customer, fields: {c: key(customer), s: sum(amount)}}", kInput);
+  KeyedLane::Options options;
+  options.emit_per_batch = true;
+  KeyedLane lane(*plan, kOrders, options);
+  lane.process(make_batch(kOrders, {order("a", integer(1)), order("b", integer(2)), order("a", integer(3))}));
+  CHECK(to_text(lane.out.shown) == "a 4 | b 2");
+  lane.process(make_batch(kOrders, {order("b", integer(5))}));
+  CHECK(to_text(lane.out.shown) == "a 4 | b 2 | b 7");
+  lane.end_epoch();
+  CHECK(lane.out.shown.size() == 3);
+
+  const auto pairs = planned("aggregate: {key_by: customer, fields: {c: key(customer), s: sum(amount)}}", kInput, true);
+  KeyedLane retracting(*pairs, kOrders, options);
+  std::vector<Row> rows;
+  for (int i = 0; i < 1500; i++) rows.push_back(order("key-" + std::to_string(i), integer(i)));
+  retracting.process(make_batch(kOrders, rows));
+  retracting.process(make_batch(kOrders, rows));
+  CHECK(retracting.out.shown.size() == 4500);
+  CHECK(to_text(retracting.out.shown[1502].row) == "key-1 1");
+  CHECK(retracting.out.shown[1502].change == Change::kRetract);
+  CHECK(to_text(retracting.out.shown[1503].row) == "key-1 2");
+}
+
 TEST_CASE("dirty state asks for a barrier") {
   const auto plan = planned("aggregate: {key_by: customer, fields: {c: key(customer), n: count()}}", kInput);
   KeyedLane::Options options;
@@ -210,6 +235,7 @@ TEST_CASE("dirty state asks for a barrier") {
   for (int i = 0; i < 1000; i++) rows.push_back(order("key-" + std::to_string(i), integer(1)));
   lane.process(make_batch(kOrders, rows));
   CHECK(lane.instance().wants_barrier());
+  CHECK(lane.instance().is_full());
   lane.end_epoch();
   CHECK_FALSE(lane.instance().wants_barrier());
 }

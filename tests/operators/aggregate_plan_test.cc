@@ -23,8 +23,9 @@ TEST_CASE("fields: errors stand at the expression, with a hint") {
   CHECK(field_error("sum(amout)") ==
         "MR1007@4:12 unknown field \"amout\" in aggregate.fields.x; did you mean \"amount\"?");
   CHECK(field_error("summ(amount)") == "MR1011@4:8 unknown aggregate \"summ\"; did you mean \"sum\"?");
-  CHECK(field_error("key(status)") == "MR1007@4:12 status is not in key_by; add it to key_by, or use last(status)");
-  CHECK(field_error("key(custmer)") == "MR1007@4:12 custmer is not in key_by; did you mean \"customer\"?");
+  CHECK(field_error("key(status)") == "MR1013@4:12 status is not in key_by; add it to key_by, or use last(status)");
+  CHECK(field_error("key(custmer)") ==
+        "MR1007@4:12 unknown field \"custmer\" in aggregate.fields.x; did you mean \"customer\"?");
   CHECK(field_error("window.start") ==
         "MR1025@4:8 window.start needs a window, and windows are not part of this build; ");
   CHECK(field_error("quantile(amount, 0.5)") == "MR1025@4:8 quantile() is not part of this build; ");
@@ -78,8 +79,8 @@ TEST_CASE("an expression that YAML has split is one error") {
 TEST_CASE("edges: upsert inputs are refused, retractions only where all aggregates can take back") {
   const std::string yaml = "aggregate: {key_by: customer, fields: {n: count(), m: max(amount)}}";
   CHECK(first_error(yaml, {kOrders, EdgeType::kUpsert, {0}}).rfind("MR1018", 0) == 0);
-  CHECK(first_error(yaml, {kOrders, EdgeType::kRetract, {0}}).rfind("MR1018@1:38 max(amount) cannot take back", 0) ==
-        0);
+  CHECK(first_error(yaml, {kOrders, EdgeType::kRetract, {0}}) ==
+        "MR1018@1:39 max(amount) cannot take back rows that its input replaces; only count, sum and avg can");
   planned("aggregate: {key_by: customer, fields: {n: count(), a: avg(amount)}}", {kOrders, EdgeType::kRetract, {0}});
 }
 

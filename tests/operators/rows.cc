@@ -167,6 +167,7 @@ void KeyedLane::restart() {
   context.state = &layers_->lane(0);
   context.operator_id = 7;
   context.cache_bytes = options_.cache_bytes;
+  context.emit_per_batch = options_.emit_per_batch;
   REQUIRE(operator_->open(context).is_ok());
 }
 

@@ -71,6 +71,7 @@ class KeyedLane {
     uint32_t shards = 16;
     size_t cache_bytes = 1 << 20;
     size_t flush_rows = 1024;
+    bool emit_per_batch = false;
   };
   KeyedLane(const OperatorPlan& plan, const Schema& input, Options options);
   KeyedLane(const OperatorPlan& plan, const Schema& input) : KeyedLane(plan, input, Options()) {}

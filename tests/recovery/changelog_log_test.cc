@@ -353,7 +353,7 @@ TEST_CASE("a damaged local store is replaced by a full replay") {
   Fixture f;
   f.three_epochs();
   f.kill();
-  for (const auto& entry : std::filesystem::directory_iterator(state_directory(f.settings))) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(state_directory(f.settings))) {
     if (entry.path().filename().string().rfind("MANIFEST", 0) != 0) continue;
     std::ofstream(entry.path(), std::ios::trunc) << "garbage";
   }
@@ -429,8 +429,9 @@ TEST_CASE("a full queue is waited for within bounds") {
 TEST_CASE("positions are lower bounds also when deliveries are reported late") {
   Fixture f;
   f.cluster.deliver_at_once = false;
-  f.three_epochs();
-  for (uint64_t epoch = 4; epoch < 20; epoch++) {
+  f.must_start();
+  f.must_decide(1, {}, 0, true);
+  for (uint64_t epoch = 2; epoch < 20; epoch++) {
     f.must_decide(epoch, {{"k" + std::to_string(epoch), "v"}, {"a", std::to_string(epoch)}}, 20, epoch < 15);
   }
   Table expected = f.cluster.table(kTopic);

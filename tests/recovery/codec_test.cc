@@ -68,7 +68,7 @@ TEST_CASE("a damaged progress record is kProgressCorrupt") {
   for (uint32_t seed = 1; seed <= 20'000; seed++) {
     std::mt19937 random(seed);
     std::string bytes = good;
-    for (uint32_t n = 1 + random() % 3; n > 0 && bytes.size() > 1; n--) damage(bytes, random);
+    for (auto n = 1 + random() % 3; n > 0 && bytes.size() > 1; n--) damage(bytes, random);
     if (bytes == good) continue;
     CAPTURE(seed);
     Result<ProgressRecord> parsed = ProgressRecord::parse(bytes);

@@ -125,7 +125,7 @@ TEST_CASE("local: a damaged store is not wiped") {
     REQUIRE(f.log->begin(1).is_ok());
     f.decide(1, {{"a", "1"}});
   }
-  for (const auto& entry : std::filesystem::directory_iterator(state_directory(f.settings))) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(state_directory(f.settings))) {
     if (entry.path().filename().string().rfind("MANIFEST", 0) != 0) continue;
     std::ofstream(entry.path(), std::ios::trunc) << "garbage";
   }

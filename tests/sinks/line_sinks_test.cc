@@ -264,7 +264,7 @@ TEST_CASE("blackhole sink: takes everything, asks for every column") {
 }
 
 TEST_CASE("line sinks: lint") {
-  CHECK(PlannedSinkOf("file", "file: {}\n").codes() == "1:7 MR1006\n");
+  CHECK(PlannedSinkOf("file", "file: {}\n").codes() == "1:1 MR1006\n");
   CHECK(PlannedSinkOf("file", "file: out/\n").codes() == "1:7 MR1009\n");
   CHECK(PlannedSinkOf("file", "file: ..\n").codes() == "1:7 MR1009\n");
   CHECK(PlannedSinkOf("file", "file:\n  path: a\n  roll: {every: 1m}\n").codes() == "3:3 MR1025\n");
