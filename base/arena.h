@@ -19,7 +19,7 @@ class Arena {
 
   // Uninitialised memory, aligned for any scalar; never null. Lives as long as the arena.
   void* allocate(size_t bytes) {
-    bytes = (bytes + 15) & ~size_t{15};
+    bytes = bytes == 0 ? 16 : (bytes + 15) & ~size_t{15};
     if (bytes > static_cast<size_t>(end_ - cursor_)) grow(bytes);
     char* memory = cursor_;
     cursor_ += bytes;

@@ -15,8 +15,8 @@ namespace millrace {
 inline constexpr std::string_view kCrashPoints[] = {
     "after-commit",        // the transaction is committed, nothing local has happened
     "before-commit",       // everything of the epoch is flushed; before send-offsets, or the append to the epoch log
-    "bulk-load-finish",    // every run of a bulk load is ingested, its marker still says unfinished
-    "bulk-load-run",       // one sorted run of a bulk load has been written to disk
+    "bulk-load-finish",    // every SST of a bulk load is written and synced, none is part of the store
+    "bulk-load-run",       // one sorted run of a bulk load is complete
     "changelog-produced",  // every delta of the epoch is in the producer's queue
     "epoch-begin",         // an epoch is open: sinks may write
     "local-decided",       // the epoch is synced in the epoch log, nothing else has happened

@@ -5,7 +5,6 @@
 //   commit-twice           a transaction whose outcome is unknown is committed once more
 //   swallow-fenced         a fenced producer is made anew and the epoch repeated, instead of stopping
 //   apply-before-decision  a delta enters the local store before its epoch is decided
-//   skip-flush-check       errors of delivery are not looked at before the commit
 #pragma once
 
 #ifdef MILLRACE_MUTANTS

@@ -68,6 +68,8 @@ bool operator==(const Type& a, const Type& b) {
   return a.nested_ && b.nested_ && *a.nested_ == *b.nested_;
 }
 
+bool describes_record(const Field& field) { return field.name.starts_with("record."); }
+
 int find_column(const Schema& schema, std::string_view name) {
   for (size_t i = 0; i < schema.size(); i++)
     if (schema[i].name == name) return static_cast<int>(i);

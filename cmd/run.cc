@@ -18,17 +18,22 @@
 #include "cmd/daemon_config.h"
 #include "cmd/pipeline_files.h"
 #include "cmd/verbs.h"
+#include "kafka/library_version.h"
 #include "pipeline/builtins.h"
 #include "pipeline/plan.h"
 #include "pipeline/runner.h"
+#include "server/admin_server.h"
+#include "state/library_version.h"
 
 namespace millrace {
 namespace {
 
 constexpr int64_t kFirstProgressMs = 1000;
 constexpr int64_t kMaxProgressMs = 10'000;
+constexpr int64_t kRepeatMs = 500;
 
-// SIGTERM and SIGINT, taken by sigwait in a thread of its own; the second one ends the process at once.
+// SIGTERM and SIGINT, taken by sigwait in a thread of its own; the second one ends the process at once. Two within
+// kRepeatMs count as one: timeout(1) and some shells signal the process and its group.
 class Signals {
  public:
   // Before any other thread starts, so that all inherit the mask.
@@ -43,8 +48,10 @@ class Signals {
     std::thread([set = set_, on_first = std::move(on_first)] {
       int number = 0;
       if (sigwait(&set, &number) != 0) return;
+      const auto first = std::chrono::steady_clock::now();
       on_first();
-      if (sigwait(&set, &number) == 0) _exit(kExitFailed);
+      while (sigwait(&set, &number) == 0)
+        if (std::chrono::steady_clock::now() - first > std::chrono::milliseconds(kRepeatMs)) _exit(kExitFailed);
     }).detach();
   }
 
@@ -74,9 +81,18 @@ class Daemon {
     log_ = Logger::to_stderr(config_.log_level, config_.log_format);
     executor_ = make_thread_executor(config_.threads > 0 ? config_.threads : cpu_quota());
     started_ms_ = clock_.monotonic_us() / 1000;
+    make_runners();
+    // In front of the pipelines: a port that cannot be had must not cost a start.
+    if (config_.admin) {
+      if (Status status = open_admin(); !status.is_ok()) {
+        std::cerr << "millrace run: " << status.to_string() << "\n";
+        return kExitFailed;
+      }
+    }
     signals_.watch([this] { request_stop(); });
-    start_pipelines();
+    for (auto& runner : runners_) runner->start();
     wait();
+    if (admin_) admin_->stop();
     print_progress();
     print_summary();
     const bool failed = std::any_of(runners_.begin(), runners_.end(), [](const auto& runner) {
@@ -110,7 +126,7 @@ class Daemon {
     return !diagnostics.has_errors();
   }
 
-  void start_pipelines() {
+  void make_runners() {
     for (const auto& plan : plans_) {
       Incarnation::Settings settings;
       settings.recovery = recovery_settings(*plan, config_.data_dir, arguments_.accept_reset);
@@ -122,7 +138,31 @@ class Daemon {
       };
       runners_.push_back(std::make_unique<PipelineRunner>(*plan, settings, [this] { one_ended(); }));
     }
-    for (auto& runner : runners_) runner->start();
+  }
+
+  Status open_admin() {
+    MR_ASSIGN(admin_, AdminServer::start(
+                          {config_.admin_listen, config_.admin_token_file}, [this] { return views(); },
+                          {MILLRACE_VERSION, kafka_library_version(), rocksdb_library_version()}, log_));
+    return Status::ok();
+  }
+
+  // The admin port's thread, while it is open: plans_ and runners_ do not change then.
+  std::vector<PipelineView> views() const {
+    static constexpr const char* kModes[] = {"none", "local", "changelog"};
+    std::vector<PipelineView> views;
+    for (size_t i = 0; i < runners_.size(); i++) {
+      const PipelineSpec& spec = *plans_[i]->spec;
+      PipelineView& view = views.emplace_back();
+      view.name = spec.name;
+      view.mode = kModes[static_cast<size_t>(spec.mode)];
+      if (spec.mode != RecoveryMode::kNone)
+        view.guarantee = spec.guarantee == Guarantee::kExactlyOnce ? "exactly_once" : "at_least_once";
+      view.restarts = runners_[i]->restarts();
+      view.status = runners_[i]->status();
+      view.last_error = runners_[i]->last_error();
+    }
+    return views;
   }
 
   void one_ended() {
@@ -235,6 +275,7 @@ class Daemon {
   std::vector<std::unique_ptr<Plan>> plans_;
   std::unique_ptr<Executor> executor_;
   std::vector<std::unique_ptr<PipelineRunner>> runners_;
+  std::unique_ptr<AdminServer> admin_;
   std::map<size_t, Seen> seen_;
   std::mutex mutex_;
   std::condition_variable changed_;

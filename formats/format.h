@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/batch.h"
@@ -71,8 +72,8 @@ class JsonRowEncoder {
               const std::vector<bool>* keep = nullptr);
 
  private:
-  Schema schema_;
-  std::vector<std::string> prefixes_;  // {"name":  ,"name":
+  size_t columns_;
+  std::vector<std::pair<size_t, std::string>> written_;  // column and its {"name":  ,"name":
 };
 
 // Appends `text` as a JSON string with quotes; invalid UTF-8 becomes U+FFFD.

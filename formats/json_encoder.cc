@@ -166,26 +166,27 @@ void append_json_value(const Column& column, uint32_t row, std::string& out) {
   }
 }
 
-JsonRowEncoder::JsonRowEncoder(const Schema& schema) : schema_(schema) {
-  for (const Field& field : schema_) {
-    std::string prefix = prefixes_.empty() ? "{" : ",";
-    append_json_string(field.name, prefix);
-    prefixes_.push_back(prefix + ':');
+JsonRowEncoder::JsonRowEncoder(const Schema& schema) : columns_(schema.size()) {
+  for (size_t i = 0; i < schema.size(); i++) {
+    if (describes_record(schema[i])) continue;
+    std::string prefix = written_.empty() ? "{" : ",";
+    append_json_string(schema[i].name, prefix);
+    written_.push_back({i, prefix + ':'});
   }
 }
 
 void JsonRowEncoder::encode(const std::vector<ColumnPtr>& columns, uint32_t row, std::string& out,
                             const std::vector<bool>* keep) {
-  MR_CHECK(columns.size() == prefixes_.size());
-  if (prefixes_.empty()) out += '{';
-  for (size_t i = 0; i < prefixes_.size(); i++) {
-    out += prefixes_[i];
-    if (keep && !(*keep)[i]) {
+  MR_CHECK(columns.size() == columns_);
+  if (written_.empty()) out += '{';
+  for (const auto& [column, prefix] : written_) {
+    out += prefix;
+    if (keep && !(*keep)[column]) {
       out += "null";
       continue;
     }
-    MR_CHECK(columns[i] != nullptr);
-    append_json_value(*columns[i], row, out);
+    MR_CHECK(columns[column] != nullptr);
+    append_json_value(*columns[column], row, out);
   }
   out += '}';
 }

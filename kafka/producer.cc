@@ -89,7 +89,8 @@ KafkaTopic* RdProducer::find_or_add(const std::string& name) {
   }
   auto topic = std::make_unique<KafkaTopic>();
   topic->name = name;
-  rd_kafka_topic_conf_t* conf = rd_kafka_topic_conf_new();
+  // A fresh configuration would not have our partitioner.
+  rd_kafka_topic_conf_t* conf = rd_kafka_default_topic_conf_dup(handle());
   rd_kafka_topic_conf_set_opaque(conf, topic.get());
   topic->handle.reset(rd_kafka_topic_new(handle(), name.c_str(), conf));
   if (!topic->handle) return nullptr;

@@ -16,16 +16,21 @@ class AccumulatorWriter {
   explicit AccumulatorWriter(std::string& out) : out_(out) {}
   void byte(uint8_t value) { out_.push_back(static_cast<char>(value)); }
   void varint(uint64_t value) {
-    while (value >= 0x80) {
-      byte(static_cast<uint8_t>(value | 0x80));
-      value >>= 7;
-    }
-    byte(static_cast<uint8_t>(value));
+    char bytes[10];
+    size_t n = 0;
+    for (; value >= 0x80; value >>= 7) bytes[n++] = static_cast<char>(value | 0x80);
+    bytes[n++] = static_cast<char>(value);
+    out_.append(bytes, n);
   }
   void zigzag(int64_t value) { varint(static_cast<uint64_t>(value) << 1 ^ static_cast<uint64_t>(value >> 63)); }
   void fixed(double value) {
+    char bytes[8];
     uint64_t bits = std::bit_cast<uint64_t>(value);
-    for (int i = 0; i < 8; i++, bits >>= 8) byte(static_cast<uint8_t>(bits));
+    for (char& byte : bytes) {
+      byte = static_cast<char>(bits);
+      bits >>= 8;
+    }
+    out_.append(bytes, sizeof bytes);
   }
   void string(std::string_view value) {
     varint(value.size());

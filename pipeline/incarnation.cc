@@ -302,6 +302,7 @@ void Incarnation::inject(bool final) {
   epoch_ = Epoch{};
   epoch_.number = next_epoch_++;
   epoch_.final = final;
+  epoch_.last = stop_requested_;
   epoch_.waiting = tasks_;
   epoch_.decision.epoch = epoch_.number;
   const uint64_t rows = rows_read();
@@ -379,7 +380,8 @@ void Incarnation::decided(DecisionOutcome outcome, int64_t took_ms) {
 
 void Incarnation::release() {
   epoch_.committing = sinks_.size();
-  for (auto& sink : sinks_) sink->commit(epoch_.number, epoch_.final);
+  // An orderly stop is the end of a run too: files become visible (and are continued by the next run).
+  for (auto& sink : sinks_) sink->commit(epoch_.number, epoch_.final || epoch_.last);
   if (settings_.recovery.mode == RecoveryMode::kChangelog) return;
   for (size_t i = 0; i < sources_.size(); i++) {
     std::vector<SourcePosition> positions;
@@ -401,9 +403,9 @@ void Incarnation::epoch_done() {
     outcome.completed = true;
     return end(outcome);
   }
-  if (stop_requested_) return end({});
+  if (epoch_.last) return end({});
   // No waiting for the next tick when something is due already (end of input, a full cache).
-  if (barrier_due()) inject(sources_ended_ == sources_.size());
+  if (barrier_due()) inject(sources_ended_ == sources_.size() && !stop_requested_);
 }
 
 void Incarnation::source_ended(size_t) {

@@ -79,7 +79,8 @@ class Incarnation : private TaskEvents {
   // What the tasks have said about the barrier in flight.
   struct Epoch {
     uint64_t number = 0;
-    bool final = false;
+    bool final = false;         // all inputs have ended
+    bool last = false;          // a stop was requested
     size_t waiting = 0;
     Decision decision;
     Counts counts;

@@ -251,7 +251,7 @@ class Planner {
     Schema schema;
     std::vector<int> keys;
     for (size_t i = 0; i < edge.schema.size(); i++) {
-      if (edge.schema[i].name.starts_with("record.")) continue;
+      if (describes_record(edge.schema[i])) continue;
       if (std::find(edge.key_columns.begin(), edge.key_columns.end(), static_cast<int>(i)) != edge.key_columns.end())
         keys.push_back(static_cast<int>(kept.size()));
       kept.push_back(static_cast<int>(i));

@@ -171,8 +171,10 @@ Result<CommitOutcome> ChangelogLog::commit(const Decision& decision, const std::
   out.timestamp_ms = clock_.wall_ms();
   MR_RETURN_IF_ERROR(produce(progress_handle_, out, progress_topic(settings_.pipeline)));
   MR_RETURN_IF_ERROR(sinks_.flush());
-  if (!mutant("skip-flush-check")) MR_RETURN_IF_ERROR(producer_->flush(settings_.transaction_timeout_ms));
-  crash_point("before-commit");
+  // Only so that the crash point stands behind the flush: commit_transaction flushes too, and knows the reason of an
+  // error better (records purged because we were fenced).
+  Status flushed = producer_->flush(settings_.transaction_timeout_ms);
+  if (flushed.is_ok()) crash_point("before-commit");
   std::vector<GroupOffsets> groups = group_offsets(decision.progress);
   Result<CommitOutcome> outcome = producer_->commit_transaction(groups);
   if (mutant("commit-twice") && outcome.is_ok() && *outcome == CommitOutcome::kUnknown) {
@@ -210,8 +212,17 @@ bool ChangelogLog::wants_decision(int64_t now_ms) const {
   return offsets_missing_ || now_ms - decided_ms_ >= kRecommitMs;
 }
 
+// A transaction that librdkafka gave up purges its records, and these may be all that error() knows of: asking to commit
+// is refused, with the reason (fenced, or something that a restart cures).
 Status ChangelogLog::health() {
-  if (producer_) MR_RETURN_IF_ERROR(producer_->error());
+  if (!producer_) return sinks_.health();
+  Status error = producer_->error();
+  if (error.code() == Code::kTransactionAborted && usable_) {
+    usable_ = false;
+    Result<CommitOutcome> refused = producer_->commit_transaction({});
+    if (!refused.is_ok()) error = refused.status();
+  }
+  MR_RETURN_IF_ERROR(error);
   return sinks_.health();
 }
 

@@ -89,7 +89,8 @@ std::unique_ptr<RecordEncoder> RecordEncoder::make(const Schema& schema, RecordE
   } else if (given.format == "json") {
     made->value_is_row_ = true;
   } else {
-    if (schema.size() != 1) {
+    // record.* columns stand behind the declared ones.
+    if (schema.empty() || describes_record(schema[0]) || (schema.size() > 1 && !describes_record(schema[1]))) {
       *error = "format " + given.format + " holds one value; say which with value:";
       return nullptr;
     }
@@ -100,7 +101,8 @@ std::unique_ptr<RecordEncoder> RecordEncoder::make(const Schema& schema, RecordE
 }
 
 std::vector<bool> RecordEncoder::columns_read() const {
-  std::vector<bool> read(schema_.size(), !options_.value);
+  std::vector<bool> read(schema_.size(), false);
+  for (size_t i = 0; i < schema_.size(); i++) read[i] = !options_.value && !describes_record(schema_[i]);
   for (const ExpressionPtr& expression : {options_.value, options_.key}) {
     if (!expression) continue;
     for (int column : expression->columns())

@@ -108,7 +108,9 @@ class RocksdbStore::BackgroundErrors : public rocksdb::EventListener {
 };
 
 SstWriter::SstWriter(const rocksdb::Options& options, std::string path)
-    : writer_(rocksdb::EnvOptions(options), options), path_(std::move(path)) {}
+    // The writer's default throws its pages out of the system's page cache; every first read would then go to the disk.
+    : writer_(rocksdb::EnvOptions(options), options, /*column_family=*/nullptr, /*invalidate_page_cache=*/false),
+      path_(std::move(path)) {}
 
 SstWriter::~SstWriter() {
   if (!finished_) ::unlink(path_.c_str());

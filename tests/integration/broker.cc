@@ -158,6 +158,9 @@ void KafkaBroker::write_properties() {
       {"num.network.threads", "2"},
       {"num.io.threads", "4"},
       {"log.retention.ms", "-1"},
+      // A killed broker may come back when its session is over.
+      {"broker.session.timeout.ms", "2000"},
+      {"broker.heartbeat.interval.ms", "500"},
       {"log.cleaner.dedupe.buffer.size", "8388608"},
       {"auto.create.topics.enable", "true"},  // as many brokers have it; our clients must not use it
   };

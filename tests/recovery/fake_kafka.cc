@@ -159,7 +159,8 @@ class FakeProducer : public KafkaProducer {
     return error();
   }
   Status error() const override {
-    return fenced() ? Status::terminal(Code::kFenced, "fenced by a newer owner") : Status::ok();
+    if (fenced() && cluster_.purge_hides_fencing) return Status::external(Code::kTransactionAborted, "purged");
+    return why_fenced();
   }
   std::vector<int64_t> last_delivered(KafkaTopic* topic) const override { return topic->delivered; }
 
@@ -175,7 +176,7 @@ class FakeProducer : public KafkaProducer {
     return Status::ok();
   }
   Result<CommitOutcome> commit_transaction(const std::vector<GroupOffsets>& groups) override {
-    MR_RETURN_IF_ERROR(error());
+    MR_RETURN_IF_ERROR(why_fenced());
     deliver();
     FakeCluster::Commit how = std::exchange(cluster_.next_commit, FakeCluster::Commit::kSucceed);
     if (how == FakeCluster::Commit::kFail) {
@@ -203,6 +204,9 @@ class FakeProducer : public KafkaProducer {
     int32_t partition;
     int64_t offset;
   };
+  Status why_fenced() const {
+    return fenced() ? Status::terminal(Code::kFenced, "fenced by a newer owner") : Status::ok();
+  }
   bool fenced() const { return !id_.empty() && epoch_ != 0 && cluster_.owners[id_] != epoch_; }
   void deliver() {
     for (const Written& written : written_) {

@@ -45,7 +45,8 @@ struct FakeCluster {
   enum class Commit { kSucceed, kLostAfter, kLostBefore, kFail };
   Commit next_commit = Commit::kSucceed;
   int queue_full_times = 0;
-  bool deliver_at_once = true;  // false: delivery reports come with flush
+  bool deliver_at_once = true;       // false: delivery reports come with flush
+  bool purge_hides_fencing = false;  // a fenced producer's error() only tells of purged records
   // Calls in order, for the start order.
   std::vector<std::string> calls;
 
