@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 #include "state/key_hash.h"
@@ -29,6 +30,40 @@ struct SortItem {
   uint32_t index;
   uint32_t key_bytes;
 };
+
+// Below this many items a comparison sort is faster than another pass.
+constexpr size_t kRadixItems = 48;
+
+// Most significant byte first, over the sixteen bytes in the items; bytes that all items share cost one look. What is
+// left, small buckets and keys with equal first bytes, goes to `less`. Recursion: at most one level per byte.
+template <class Less>
+void radix_sort(SortItem* items, SortItem* scratch, size_t n, const Less& less) {
+  if (n <= kRadixItems) {
+    std::sort(items, items + n, less);
+    return;
+  }
+  uint64_t differs[2] = {0, 0};
+  for (size_t i = 1; i < n; i++) {
+    differs[0] |= items[i].first ^ items[0].first;
+    differs[1] |= items[i].second ^ items[0].second;
+  }
+  const uint64_t SortItem::*word = differs[0] != 0 ? &SortItem::first : &SortItem::second;
+  const uint64_t difference = differs[0] != 0 ? differs[0] : differs[1];
+  if (difference == 0) {
+    std::sort(items, items + n, less);
+    return;
+  }
+  const int shift = 56 - std::countl_zero(difference) / 8 * 8;
+  size_t ends[256] = {};
+  for (size_t i = 0; i < n; i++) ends[items[i].*word >> shift & 0xff]++;
+  size_t sum = 0;
+  for (size_t& end : ends) end = std::exchange(sum, sum + end);
+  for (size_t i = 0; i < n; i++) scratch[ends[items[i].*word >> shift & 0xff]++] = items[i];
+  std::copy(scratch, scratch + n, items);
+  for (size_t bucket = 0, begin = 0; bucket < 256; begin = ends[bucket++]) {
+    if (ends[bucket] - begin > 1) radix_sort(items + begin, scratch + begin, ends[bucket] - begin, less);
+  }
+}
 
 }  // namespace
 
@@ -221,12 +256,16 @@ DeltaPtr DeltaBuilder::finish(bool with_index) {
     }
     return a.key_bytes == b.key_bytes ? 0 : (a.key_bytes < b.key_bytes ? -1 : 1);
   };
-  std::sort(order.begin(), order.end(), [&](const SortItem& a, const SortItem& b) {
+  const auto less = [&](const SortItem& a, const SortItem& b) {
     if (a.first != b.first) return a.first < b.first;
     if (a.second != b.second) return a.second < b.second;
     const int difference = compare_keys(a, b);
     return difference != 0 ? difference < 0 : a.index < b.index;
-  });
+  };
+  {
+    std::vector<SortItem> scratch(order.size());
+    radix_sort(order.data(), scratch.data(), order.size(), less);
+  }
   auto delta = std::make_shared<Delta>();
   delta->first_epoch_ = epoch_;
   delta->last_epoch_ = epoch_;

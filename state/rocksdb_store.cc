@@ -8,8 +8,8 @@
 
 #include <cerrno>
 #include <chrono>
+#include <condition_variable>
 #include <filesystem>
-#include <thread>
 
 #include "base/crash_point.h"
 #include "state/key_hash.h"
@@ -29,7 +29,6 @@ constexpr size_t kLogFlushBytes = 8u << 20;
 // Runs that wait for compaction make every read slower; beyond this an ingest waits for the compaction.
 constexpr uint64_t kMaxLevel0Files = 48;
 constexpr std::chrono::milliseconds kMaxCompactionWait{5000};
-constexpr std::chrono::milliseconds kCompactionPoll{10};
 
 rocksdb::Slice slice(std::string_view text) { return {text.data(), text.size()}; }
 std::string_view view(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
@@ -90,21 +89,39 @@ const std::string& progress_key() {
   return key;
 }
 
-// The first error of a compaction or flush; without it a full disk would show only in reads that get slower.
-class RocksdbStore::BackgroundErrors : public rocksdb::EventListener {
+// What compactions and flushes tell: the first error, without which a full disk would show only in reads that get
+// slower, and progress.
+class RocksdbStore::BackgroundWork : public rocksdb::EventListener {
  public:
   void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status* status) override {
     std::lock_guard lock(mutex_);
-    if (first_.is_ok()) first_ = from_rocksdb(*status, "background work of the state store");
+    if (error_.is_ok()) error_ = from_rocksdb(*status, "background work of the state store");
+    changed_.notify_all();
   }
-  Status first() const {
+  void OnCompactionCompleted(rocksdb::DB*, const rocksdb::CompactionJobInfo&) override {
     std::lock_guard lock(mutex_);
-    return first_;
+    compactions_++;
+    changed_.notify_all();
+  }
+  Status error() const {
+    std::lock_guard lock(mutex_);
+    return error_;
+  }
+  uint64_t compactions() const {
+    std::lock_guard lock(mutex_);
+    return compactions_;
+  }
+  // Until there were more compactions than `seen`, an error, or the time is over.
+  void wait(uint64_t seen, std::chrono::steady_clock::time_point until) const {
+    std::unique_lock lock(mutex_);
+    changed_.wait_until(lock, until, [&] { return compactions_ > seen || !error_.is_ok(); });
   }
 
  private:
   mutable std::mutex mutex_;
-  Status first_;
+  mutable std::condition_variable changed_;
+  Status error_;
+  uint64_t compactions_ = 0;
 };
 
 SstWriter::SstWriter(const rocksdb::Options& options, std::string path)
@@ -187,8 +204,8 @@ Status RocksdbStore::open_database() {
     return Status::terminal(Code::kStateCorrupt, "state store " + path + ": the file CURRENT is missing");
   }
   rocksdb::DBOptions options = rocksdb_db_options();
-  errors_ = std::make_shared<BackgroundErrors>();
-  options.listeners.push_back(errors_);
+  work_ = std::make_shared<BackgroundWork>();
+  options.listeners.push_back(work_);
   const rocksdb::ColumnFamilyOptions state = rocksdb_state_options(cache_);
   const std::vector<rocksdb::ColumnFamilyDescriptor> families = {{rocksdb::kDefaultColumnFamilyName, state},
                                                                  {"log", rocksdb_log_options()}};
@@ -281,15 +298,16 @@ std::string RocksdbStore::incoming_path() {
          std::to_string(next_file_++) + ".sst";
 }
 
-Status RocksdbStore::background_error() const { return errors_->first(); }
+Status RocksdbStore::background_error() const { return work_->error(); }
 
 void RocksdbStore::wait_for_compaction() {
   const auto give_up = std::chrono::steady_clock::now() + kMaxCompactionWait;
   while (std::chrono::steady_clock::now() < give_up && background_error().is_ok()) {
+    const uint64_t seen = work_->compactions();
     std::string files;
     db_->GetProperty(state_, rocksdb::DB::Properties::kNumFilesAtLevelPrefix + "0", &files);
     if (std::strtoull(files.c_str(), nullptr, 10) < kMaxLevel0Files) return;
-    std::this_thread::sleep_for(kCompactionPoll);
+    work_->wait(seen, give_up);
   }
 }
 

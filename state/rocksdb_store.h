@@ -46,7 +46,7 @@ class RocksdbStore : public StateStore {
 
  private:
   friend class RocksdbBulkLoad;
-  class BackgroundErrors;
+  class BackgroundWork;
 
   Status lock();
   Status remove_leftovers();
@@ -65,7 +65,7 @@ class RocksdbStore : public StateStore {
   StateOptions options_;
   FileDescriptor lock_;
   std::shared_ptr<rocksdb::Cache> cache_;
-  std::shared_ptr<BackgroundErrors> errors_;
+  std::shared_ptr<BackgroundWork> work_;
   rocksdb::Options state_options_;  // of the SSTs
   std::unique_ptr<rocksdb::DB> db_;
   rocksdb::ColumnFamilyHandle* state_ = nullptr;
