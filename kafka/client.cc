@@ -1,10 +1,9 @@
 #include "kafka/client.h"
 
+#include <poll.h>
 #include <time.h>
 
 #include <algorithm>
-#include <chrono>
-#include <thread>
 
 namespace millrace {
 namespace {
@@ -165,7 +164,7 @@ int64_t steady_ms() {
 int Deadline::left_ms() const { return static_cast<int>(std::max<int64_t>(0, end_ms_ - steady_ms())); }
 
 void Deadline::wait_ms(int ms) const {
-  std::this_thread::sleep_for(std::chrono::milliseconds(std::min(ms, left_ms())));
+  (void)::poll(nullptr, 0, std::min(ms, left_ms()));  // between two requests to a broker, on a thread that may block
 }
 
 Rd<rd_kafka_topic_partition_list_t> make_partition_list(const std::vector<TopicPartition>& partitions) {

@@ -1,6 +1,7 @@
 #include "kafka/consumer.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "kafka/admin_request.h"
@@ -70,6 +71,7 @@ class RdConsumer : public KafkaConsumer, private RdClient::Observer {
   void client_error(rd_kafka_resp_err_t error, const std::string& text) override;
   void release(size_t until);
   void resolve(int64_t logical, int64_t spec, std::vector<PartitionOffset>* partitions);
+  std::vector<Rd<rd_kafka_topic_t>> learn_leaders();
   void take(int timeout_ms);
   uint32_t index_of(const rd_kafka_message_t& message);
   uint32_t find_index(const rd_kafka_message_t& message);
@@ -119,6 +121,7 @@ Status RdConsumer::assign(const std::vector<PartitionOffset>& partitions) {
     MR_CHECK(partition.offset != kOffsetNone);
     assigned_.push_back({partition.at, nullptr, partition.offset});
   }
+  const std::vector<Rd<rd_kafka_topic_t>> topics = learn_leaders();
   const auto list = make_offset_list(resolved);
   const rd_kafka_resp_err_t error = rd_kafka_assign(handle(), list.get());
   if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return from_kafka(error, "cannot assign partitions");
@@ -138,6 +141,24 @@ void RdConsumer::resolve(int64_t logical, int64_t spec, std::vector<PartitionOff
   for (PartitionOffset& partition : *partitions) {
     if (partition.offset == logical) partition.offset = (*offsets)[next++];
   }
+}
+
+// Asks for the topics' leaders. librdkafka would notice that it does not know them only once a second. The handles keep
+// what was learnt until the assignment does.
+std::vector<Rd<rd_kafka_topic_t>> RdConsumer::learn_leaders() {
+  std::set<std::string> names;
+  for (const Assigned& assigned : assigned_) names.insert(assigned.at.topic);
+  std::vector<Rd<rd_kafka_topic_t>> topics;
+  const Deadline deadline(kResolveTimeoutMs);
+  for (const std::string& name : names) {
+    topics.emplace_back(rd_kafka_topic_new(handle(), name.c_str(), nullptr));
+    const rd_kafka_metadata_t* metadata = nullptr;
+    if (!topics.back() || deadline.passed()) continue;
+    const rd_kafka_resp_err_t error =
+        rd_kafka_metadata(handle(), 0, topics.back().get(), &metadata, std::max(deadline.left_ms(), 1));
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) rd_kafka_metadata_destroy(metadata);
+  }
+  return topics;
 }
 
 // Destroys messages [released_, until).

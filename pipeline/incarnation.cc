@@ -8,6 +8,8 @@ namespace millrace {
 namespace {
 constexpr int64_t kBehindMs = 1000;  // further behind than this, epochs may stretch
 constexpr int64_t kHealthIntervalMs = 1000;
+constexpr int64_t kNumbersIntervalMs = 5000;
+constexpr size_t kMaxPendingMemtables = 2;  // decided deltas that wait for the store
 constexpr int64_t kMaxTickMs = 10;
 }  // namespace
 
@@ -279,19 +281,33 @@ void Incarnation::tick() {
   publish();
   if (barrier_due()) inject(sources_ended_ == sources_.size() && !stop_requested_);
   const int64_t now = settings_.clock->monotonic_us() / 1000;
+  if (now - health_at_ms_ >= kHealthIntervalMs) check_health(now);
   const int64_t left = barrier_at_ms_ + plan_.spec->commit_interval_ms - now;
   strand_->post_after(std::clamp<int64_t>(left, 1, kMaxTickMs), [this] { tick(); });
+}
+
+// Finds out between decisions that the producer was fenced or has failed.
+void Incarnation::check_health(int64_t now_ms) {
+  health_at_ms_ = now_ms;
+  decider_->post([this] {
+    Status status = log_->health();
+    if (status.is_ok()) return;
+    strand_->post([this, status] {
+      if (!is_ended()) end({status});
+    });
+  });
 }
 
 bool Incarnation::barrier_due() {
   if (phase_ != Phase::kRunning || epoch_.waiting > 0 || epoch_.undecided || epoch_.committing > 0) return false;
   if (stop_requested_ || sources_ended_ == sources_.size()) return true;
   // Dirty state has nowhere to go while this much of it waits for the store.
-  if (layers_->pending_bytes() > 4 * plan_.spec->state.memtable_bytes) return false;
+  if (layers_->pending_bytes() > kMaxPendingMemtables * plan_.spec->state.memtable_bytes) return false;
   if (barrier_wanted_) return true;
   const int64_t now = settings_.clock->monotonic_us() / 1000;
   int64_t interval = plan_.spec->commit_interval_ms;
-  if (plan_.spec->mode == RecoveryMode::kChangelog)
+  // The first results come after one interval, however far behind the sources are.
+  if (plan_.spec->mode == RecoveryMode::kChangelog && processed_epochs_ > 0)
     for (const auto& source : sources_)
       if (source->behind_ms() > kBehindMs) interval = plan_.spec->max_commit_interval_ms;
   if (now - barrier_at_ms_ < interval) return false;
@@ -349,6 +365,7 @@ void Incarnation::decide() {
     Status status = outcome.is_ok() ? Status::ok() : outcome.status();
     if (status.is_ok() && *outcome == DecisionOutcome::kDecided)
       status = layers_->decide(decision->epoch, std::move(record));
+    note_state_numbers();
     const DecisionOutcome known = outcome.is_ok() ? *outcome : DecisionOutcome::kUnknown;
     strand_->post([this, status, known] {
       if (is_ended()) return;
@@ -356,6 +373,16 @@ void Incarnation::decide() {
       decided(known, settings_.clock->monotonic_us() / 1000 - decide_started_ms_);
     });
   });
+}
+
+// On the decider's strand: asking RocksDB takes a moment.
+void Incarnation::note_state_numbers() {
+  const int64_t now = settings_.clock->monotonic_us() / 1000;
+  if (numbers_at_ms_ != 0 && now - numbers_at_ms_ < kNumbersIntervalMs) return;
+  numbers_at_ms_ = now;
+  const StateStore::Numbers numbers = recovered_.store->numbers();
+  std::lock_guard lock(status_mutex_);
+  status_.state_numbers = numbers;
 }
 
 void Incarnation::decided(DecisionOutcome outcome, int64_t took_ms) {
@@ -375,6 +402,7 @@ void Incarnation::decided(DecisionOutcome outcome, int64_t took_ms) {
     status_.last_decision_wall_ms = settings_.clock->wall_ms();
   }
   if (phase_ == Phase::kFirstDecision) return run();
+  processed_epochs_++;
   release();
 }
 

@@ -79,8 +79,8 @@ class Incarnation : private TaskEvents {
   // What the tasks have said about the barrier in flight.
   struct Epoch {
     uint64_t number = 0;
-    bool final = false;         // all inputs have ended
-    bool last = false;          // a stop was requested
+    bool final = false;  // all inputs have ended
+    bool last = false;   // a stop was requested
     size_t waiting = 0;
     Decision decision;
     Counts counts;
@@ -117,6 +117,8 @@ class Incarnation : private TaskEvents {
   void epoch_done();
   void end(IncarnationOutcome outcome);
   void publish();
+  void check_health(int64_t now_ms);
+  void note_state_numbers();
   uint64_t rows_read() const;
   bool is_ended() const { return phase_ == Phase::kEnded; }
 
@@ -144,6 +146,9 @@ class Incarnation : private TaskEvents {
   uint64_t rows_at_barrier_ = 0;
   int64_t barrier_at_ms_ = 0;
   int64_t decide_started_ms_ = 0;
+  int64_t health_at_ms_ = 0;
+  int64_t numbers_at_ms_ = 0;      // decider's strand
+  uint64_t processed_epochs_ = 0;  // decided after the first positions
 
   mutable std::mutex status_mutex_;
   PipelineStatus status_;

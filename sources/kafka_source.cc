@@ -1,9 +1,7 @@
 #include "sources/kafka_source.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
-#include <thread>
 #include <utility>
 
 #include "formats/format.h"
@@ -20,7 +18,7 @@ constexpr int64_t kRecommitEveryMs = 60'000;
 constexpr int64_t kCheckTopicsEveryMs = 30'000;
 constexpr int64_t kTopicRetryMinMs = 100;
 constexpr int64_t kTopicRetryMaxMs = 5000;
-constexpr int kIdleSleepMs = 50;
+constexpr int kIdleWaitMs = 50;
 
 struct Partition {
   TopicPartition at;
@@ -46,6 +44,7 @@ class KafkaSource : public Source {
 
  private:
   int64_t now_ms() const { return context_.clock->monotonic_us() / 1000; }
+  Status wait(int ms);
   Result<bool> try_topic(const std::string& topic);
   Result<bool> add_topic(const std::string& topic);
   Result<TopicInfo> check_known(const std::string& topic, const std::optional<TopicInfo>& info) const;
@@ -129,9 +128,12 @@ Result<bool> KafkaSource::try_topic(const std::string& topic) {
     auto there = add_topic(topic);
     answered_ = there.is_ok() || there.status().code() != Code::kKafkaUnavailable;
     if (answered_ || now_ms() >= give_up_ms) return there;
-    std::this_thread::sleep_for(std::chrono::milliseconds(kIdleSleepMs));
+    MR_RETURN_IF_ERROR(wait(kIdleWaitMs));
   }
 }
+
+// Without an assignment a poll only waits, and hears when a broker refuses us.
+Status KafkaSource::wait(int ms) { return consumer_->poll(1, 1, ms, false, &polled_); }
 
 // False: does not exist, and is to be waited for. Nothing has changed then, nor after an error.
 Result<bool> KafkaSource::add_topic(const std::string& topic) {
@@ -284,7 +286,7 @@ Status KafkaSource::poll(const SourceLimits& limits, int timeout_ms, SourcePoll*
   if (released_pending_) commit_released();
   if (partitions_.empty()) {
     const bool over = options_.bounded && missing_.empty();
-    if (!over) std::this_thread::sleep_for(std::chrono::milliseconds(std::min(timeout_ms, kIdleSleepMs)));
+    if (!over) MR_RETURN_IF_ERROR(wait(std::min(timeout_ms, kIdleWaitMs)));
     poll->end_of_input = over;
     return Status::ok();
   }

@@ -43,9 +43,12 @@ std::optional<int> DaemonProcess::wait(int timeout_ms) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
   while (!status_) {
     int status = 0;
-    if (waitpid(pid_, &status, WNOHANG) == pid_) status_ = status;
-    else if (std::chrono::steady_clock::now() >= deadline) break;
-    else std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (waitpid(pid_, &status, WNOHANG) == pid_)
+      status_ = status;
+    else if (std::chrono::steady_clock::now() >= deadline)
+      break;
+    else
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   return status_;
 }

@@ -13,8 +13,8 @@ namespace millrace {
 class DaemonProcess {
  public:
   // Starts binary with arguments; stdout and stderr are appended to log. extra: environment variables to set.
-  DaemonProcess(const std::string& binary, const std::vector<std::string>& arguments, const std::map<std::string, std::string>& extra,
-                const std::string& log);
+  DaemonProcess(const std::string& binary, const std::vector<std::string>& arguments,
+                const std::map<std::string, std::string>& extra, const std::string& log);
   ~DaemonProcess();
   DaemonProcess(const DaemonProcess&) = delete;
 

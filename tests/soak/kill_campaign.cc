@@ -58,23 +58,30 @@ class KillCampaign {
     file << "version: 1\nname: " << options_.name << "\nkafka: {brokers: \"" << options_.bootstrap << "\"}\n"
          << "recovery: {mode: " << options_.mode << ", commit_interval: " << (is_local() ? "20ms" : "50ms") << "}\n"
          << "sources:\n  orders:\n    kafka: {topic: " << in() << (is_local() ? ", end: latest" : "") << "}\n"
-         << "    schema: {customer_id: string, amount: int, event_time: timestamp_ms, status: string}\n    event_time: event_time\n"
-         << "operators:\n  - id: paid\n    filter: status == \"paid\"\n  - id: revenue\n    aggregate:\n      key_by: [customer_id]\n"
-         << "      fields:\n        customer_id: key(customer_id)\n        revenue: sum(amount)\n        orders: count()\n      emit: "
+         << "    schema: {customer_id: string, amount: int, event_time: timestamp_ms, status: string}\n    event_time: "
+            "event_time\n"
+         << "operators:\n  - id: paid\n    filter: status == \"paid\"\n  - id: revenue\n    aggregate:\n      key_by: "
+            "[customer_id]\n"
+         << "      fields:\n        customer_id: key(customer_id)\n        revenue: sum(amount)\n        orders: "
+            "count()\n      emit: "
          << options_.emit << "\nsinks:\n  out:\n";
-    if (is_local()) file << "    file: '" << out_file().string() << "'\n";
-    else file << "    kafka: {topic: " << out() << ", key: customer_id, create: {partitions: 4}}\n";
+    if (is_local())
+      file << "    file: '" << out_file().string() << "'\n";
+    else
+      file << "    kafka: {topic: " << out() << ", key: customer_id, create: {partitions: 4}}\n";
   }
 
   std::unique_ptr<DaemonProcess> start(const std::string& crash_point) {
-    if (options_.wipe_every > 0 && result_.lives > 0 && result_.lives % options_.wipe_every == 0 && !is_local()) fs::remove_all(data());
+    if (options_.wipe_every > 0 && result_.lives > 0 && result_.lives % options_.wipe_every == 0 && !is_local())
+      fs::remove_all(data());
     result_.lives++;
     std::map<std::string, std::string> environment;
     if (!crash_point.empty()) environment["MILLRACE_CRASHPOINT"] = crash_point;
     if (!options_.mutant.empty()) environment["MILLRACE_MUTANT"] = options_.mutant;
-    return std::make_unique<DaemonProcess>(
-        options_.binary, std::vector<std::string>{"run", "-c", (folder_ / "millrace.yaml").string(), (folder_ / "pipeline.yaml").string()},
-        environment, (folder_ / "daemon.log").string());
+    return std::make_unique<DaemonProcess>(options_.binary,
+                                           std::vector<std::string>{"run", "-c", (folder_ / "millrace.yaml").string(),
+                                                                    (folder_ / "pipeline.yaml").string()},
+                                           environment, (folder_ / "daemon.log").string());
   }
 
   void note_progress() {
@@ -97,7 +104,9 @@ class KillCampaign {
 
   void random_life() {
     const auto daemon = start("");
-    const int life_ms = options_.min_life_ms + static_cast<int>(random_() % static_cast<uint64_t>(options_.max_life_ms - options_.min_life_ms + 1));
+    const int life_ms =
+        options_.min_life_ms +
+        static_cast<int>(random_() % static_cast<uint64_t>(options_.max_life_ms - options_.min_life_ms + 1));
     if (const auto status = daemon->wait(life_ms)) return note_exit(*status);
     daemon->signal(SIGKILL);
     daemon->wait(10'000);
@@ -125,9 +134,12 @@ class KillCampaign {
     }
     daemon->signal(SIGTERM);
     const auto status = daemon->wait(30'000);
-    if (!status) result_.problems += "did not stop within 30 s of SIGTERM\n";
-    else if (!WIFEXITED(*status) || WEXITSTATUS(*status) != 0) result_.problems += "SIGTERM: wait status " + std::to_string(*status) + "\n";
-    if (!is_local() && topics_.committed_offsets(options_.name, in()) != end) result_.problems += "did not reach the end of the input\n";
+    if (!status)
+      result_.problems += "did not stop within 30 s of SIGTERM\n";
+    else if (!WIFEXITED(*status) || WEXITSTATUS(*status) != 0)
+      result_.problems += "SIGTERM: wait status " + std::to_string(*status) + "\n";
+    if (!is_local() && topics_.committed_offsets(options_.name, in()) != end)
+      result_.problems += "did not reach the end of the input\n";
   }
 
   void check_output(uint64_t orders) {

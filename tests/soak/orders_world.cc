@@ -49,10 +49,11 @@ void OutputCheck::add_row(const std::string& customer, int64_t revenue, int64_t 
   rows_++;
   Total& last = last_[customer];
   if (each_ && orders != last.orders + 1)
-    complain("customer " + customer + ": order " + std::to_string(orders) + " follows order " + std::to_string(last.orders) +
-             (orders <= last.orders ? " (repeated)" : " (lost)"));
+    complain("customer " + customer + ": order " + std::to_string(orders) + " follows order " +
+             std::to_string(last.orders) + (orders <= last.orders ? " (repeated)" : " (lost)"));
   if (!each_ && orders <= last.orders)
-    complain("customer " + customer + ": order count " + std::to_string(orders) + " follows " + std::to_string(last.orders));
+    complain("customer " + customer + ": order count " + std::to_string(orders) + " follows " +
+             std::to_string(last.orders));
   last = {revenue, orders};
 }
 
@@ -62,8 +63,9 @@ std::string OutputCheck::finish(const Totals& wanted) {
     if (found == last_.end()) {
       complain("customer " + customer + ": no output");
     } else if (!(found->second == total)) {
-      complain("customer " + customer + ": revenue " + std::to_string(found->second.revenue) + " of " + std::to_string(found->second.orders) +
-               " orders, wanted " + std::to_string(total.revenue) + " of " + std::to_string(total.orders));
+      complain("customer " + customer + ": revenue " + std::to_string(found->second.revenue) + " of " +
+               std::to_string(found->second.orders) + " orders, wanted " + std::to_string(total.revenue) + " of " +
+               std::to_string(total.orders));
     }
   }
   if (last_.size() > wanted.size()) complain("customers that do not exist");

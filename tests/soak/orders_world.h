@@ -1,4 +1,5 @@
-// OrdersWorld: the input of a kill campaign and what must come of it, computed independently of Millrace: orders drawn from a seed, and per customer the sum and number of paid ones.
+// OrdersWorld: the input of a kill campaign and what must come of it, computed independently of Millrace: orders drawn
+// from a seed, and per customer the sum and number of paid ones.
 #pragma once
 
 #include <cstdint>
@@ -35,8 +36,9 @@ std::string to_json(const Order& order, uint64_t i);
 // Totals of orders [first, end).
 void add_totals(const OrdersOptions& options, uint64_t first, uint64_t end, Totals& totals);
 
-// Checks rows {"customer_id","revenue","orders"} against totals. each: every running value 1..n of every customer exactly once and in order, and each with the right sum;
-// update: strictly growing, the last one exact. Returns "" or what is wrong (at most a few lines).
+// Checks rows {"customer_id","revenue","orders"} against totals. each: every running value 1..n of every customer
+// exactly once and in order, and each with the right sum; update: strictly growing, the last one exact. Returns "" or
+// what is wrong (at most a few lines).
 class OutputCheck {
  public:
   OutputCheck(const OrdersOptions& options, bool each);

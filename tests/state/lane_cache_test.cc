@@ -58,6 +58,26 @@ std::string key_of(uint64_t id) {
 }
 uint16_t shard_of_id(uint64_t id) { return static_cast<uint16_t>(id % kShards); }
 
+uint64_t id_of(std::string_view key) {
+  return key[0] == 'L' ? key.size() - 3000 : std::stoull(std::string(key.substr(key.find_first_not_of('k'))));
+}
+
+// A walk over the dirty entries, in steps of random size, finds what was touched and not removed.
+template <class Text>
+void check_dirty(LaneCache& cache, std::mt19937_64& random, const std::set<uint64_t>& touched,
+                 const std::map<uint64_t, std::string>& model, Text text) {
+  std::map<uint64_t, std::string> seen;
+  size_t cursor = 0;
+  while (cursor < cache.dirty_count()) {
+    cursor = cache.visit_dirty(cursor, 1 + random() % 50,
+                               [&](const LaneCache::EntryView& entry) { seen[id_of(entry.key)] = text(entry.state); });
+  }
+  for (uint64_t id : touched) {
+    REQUIRE(seen.contains(id) == model.contains(id));
+    if (model.contains(id)) REQUIRE(seen[id] == model.at(id));
+  }
+}
+
 // A lane in the small: a cache over layers, and a map that does the same. Epochs are cut, decided and flushed in any
 // order.
 template <class Codec, class Apply, class Text>
@@ -100,21 +120,7 @@ void compare_with_map(uint64_t seed, size_t max_bytes, size_t keys, Apply apply,
       model.erase(ids[i]);
     }
     REQUIRE(cache.dirty_count() == touched.size());
-    if (random() % 5 == 0) {
-      std::map<uint64_t, std::string> seen;
-      size_t cursor = 0;
-      while (cursor < cache.dirty_count()) {
-        cursor = cache.visit_dirty(cursor, 1 + random() % 50, [&](const LaneCache::EntryView& entry) {
-          seen[entry.key[0] == 'L' ? entry.key.size() - 3000
-                                   : std::stoull(std::string(entry.key.substr(entry.key.find_first_not_of('k'))))] =
-              text(entry.state);
-        });
-      }
-      for (uint64_t id : touched) {
-        REQUIRE(seen.contains(id) == model.contains(id));
-        if (model.contains(id)) REQUIRE(seen[id] == model[id]);
-      }
-    }
+    if (random() % 5 == 0) check_dirty(cache, random, touched, model, text);
     if (random() % 4 == 0) {
       DeltaBuilder delta(++epoch);
       cache.cut(delta);
