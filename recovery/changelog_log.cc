@@ -212,8 +212,8 @@ bool ChangelogLog::wants_decision(int64_t now_ms) const {
   return offsets_missing_ || now_ms - decided_ms_ >= kRecommitMs;
 }
 
-// A transaction that librdkafka gave up purges its records, and these may be all that error() knows of: asking to commit
-// is refused, with the reason (fenced, or something that a restart cures).
+// A transaction that librdkafka gave up purges its records, and these may be all that error() knows of: asking to
+// commit is refused, with the reason (fenced, or something that a restart cures).
 Status ChangelogLog::health() {
   if (!producer_) return sinks_.health();
   Status error = producer_->error();

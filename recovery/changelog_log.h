@@ -40,6 +40,7 @@ class ChangelogLog : public DecisionLog {
   // changelog_recover.cc: the start order.
   Status open_store(std::unique_ptr<StateStore>* store);
   Status replace_store(std::unique_ptr<StateStore>* store, const Status& why);
+  Result<int> count_members(const std::string& group);
   Status refuse_members();
   Result<std::unique_ptr<KafkaConsumer>> new_reader(size_t queue_bytes);
   Status open_producer();

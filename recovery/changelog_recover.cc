@@ -11,6 +11,7 @@ namespace millrace {
 namespace {
 
 constexpr int kInitTimeoutMs = 60'000;
+constexpr int kMemberAttempts = 10;
 constexpr size_t kRestoreQueueBytes = 64u << 20;
 constexpr size_t kProgressQueueBytes = 8u << 20;
 constexpr size_t kGroupQueueBytes = 1u << 20;  // these consumers never fetch
@@ -120,10 +121,21 @@ std::optional<ProgressRecord> ChangelogLog::held_record(StateStore& store) {
   return std::nullopt;
 }
 
+// In slices: on a broker that has just made its first offsets topic a request for a group can stay unanswered, while
+// the next one is answered at once.
+Result<int> ChangelogLog::count_members(const std::string& group) {
+  Result<int> members = 0;
+  for (int attempt = 0; attempt < kMemberAttempts; attempt++) {
+    members = admin_->group_members(group, kAdminTimeoutMs / kMemberAttempts);
+    if (members.is_ok() || members.status().retry() == Retry::kNever) break;
+  }
+  return members;
+}
+
 Status ChangelogLog::refuse_members() {
   for (const RecoverySettings::KafkaGroup& group : settings_.groups) {
     if (!group.same_cluster || group_consumers_.count(group.group) != 0) continue;
-    MR_ASSIGN(int members, admin_->group_members(group.group, kAdminTimeoutMs));
+    MR_ASSIGN(int members, count_members(group.group));
     if (members > 0) {
       return Status::user(
           Code::kGroupHasMembers,

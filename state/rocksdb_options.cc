@@ -57,7 +57,7 @@ rocksdb::ColumnFamilyOptions rocksdb_state_options(const std::shared_ptr<rocksdb
   table.cache_index_and_filter_blocks = false;  // about 1.7 bytes per key, always needed, never evicted
   rocksdb::ColumnFamilyOptions options;
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
-  options.compression = rocksdb::kNoCompression;  // decompression would be most of the cost of a miss
+  options.compression = rocksdb::kNoCompression;  // small keys and numbers: little to gain, a miss pays
   // Many small runs arrive when little changes: size-tiered compaction merges those among themselves, while leveled
   // compaction would rewrite the whole bottom level for every four of them.
   options.compaction_style = rocksdb::kCompactionStyleUniversal;
