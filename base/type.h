@@ -65,8 +65,8 @@ struct Field {
 // The columns of an edge, in declared order.
 using Schema = std::vector<Field>;
 
-// True for record.key, record.topic …: columns about the record that expressions may read but rows do not hold. Declared
-// names have no dot.
+// True for record.key, record.topic …: columns about the record, which expressions may read but rows do not hold.
+// Declared names have no dot.
 bool describes_record(const Field& field);
 
 // Index of the column called `name`, or -1.

@@ -69,8 +69,8 @@ int run_main(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // Bounded memory: few arenas, and large blocks (deltas, SST buffers) go back to the system at once. With glibc's defaults
-  // 5 M keys take 510 MB instead of 370 (docs/benchmarks.md).
+  // Bounded memory: few arenas, and large blocks (deltas, SST buffers) go back to the system at once. With glibc's
+  // defaults 5 M keys take 510 MB instead of 370 (docs/benchmarks.md).
   mallopt(M_ARENA_MAX, 2);
   mallopt(M_MMAP_THRESHOLD, 1 << 20);
   try {

@@ -77,6 +77,10 @@ void Incarnation::recover() {
       if (is_ended()) return;
       if (!recovered->is_ok()) return end({recovered->status()});
       recovered_ = std::move(*recovered).value();
+      {
+        std::lock_guard lock(status_mutex_);
+        status_.epoch = recovered_.progress.epoch;
+      }
       build_tasks();
       open_tasks();
     });
@@ -91,7 +95,8 @@ void Incarnation::build_tasks() {
   options.memtable_bytes = plan_.spec->state.memtable_bytes;
   options.background = settings_.background_state;
   options.now_ms = [clock = settings_.clock] { return clock->monotonic_us() / 1000; };
-  layers_ = std::make_unique<StateLayers>(*recovered_.store, lanes, options);
+  // A stateless pipeline has one idle lane: its progress still goes into the store.
+  layers_ = std::make_unique<StateLayers>(*recovered_.store, std::max<size_t>(lanes, 1), options);
   layers_->on_ingested([this](uint64_t epoch) { log_->stored(epoch); });
   // The first epoch to process: a first start decides its positions in one of its own.
   next_epoch_ = recovered_.progress.epoch + 1;
@@ -485,6 +490,11 @@ void Incarnation::end(IncarnationOutcome outcome) {
     // What is decided goes into the store, so that the next start replays nothing; after an error that is the next
     // start's work.
     if (outcome.status.is_ok() && layers_) outcome.status = layers_->flush();
+    // An aborted transaction may be what a sink sees of being fenced; that is terminal.
+    if (outcome.status.code() == Code::kTransactionAborted) {
+      const Status health = log_->health();
+      if (health.code() == Code::kFenced) outcome.status = health;
+    }
     layers_.reset();
     if (log_) log_->close();
     recovered_.store.reset();

@@ -1,6 +1,7 @@
 #include "pipeline/runner.h"
 
 #include <algorithm>
+#include <random>
 
 namespace millrace {
 namespace {
@@ -12,6 +13,8 @@ constexpr int64_t kHealthyMs = 60'000;  // a life this long resets the backoff
 PipelineRunner::PipelineRunner(const Plan& plan, Incarnation::Settings settings, std::function<void()> ended)
     : plan_(plan), settings_(std::move(settings)), ended_(std::move(ended)) {
   strand_ = settings_.executor->blocking("runner");
+  std::random_device device;
+  settings_.recovery.writer = static_cast<uint64_t>(device()) << 32 | device();
 }
 
 PipelineRunner::~PipelineRunner() {
@@ -75,6 +78,7 @@ void PipelineRunner::incarnation_ended(IncarnationOutcome outcome) {
     decisions_before_ += status_.decisions;
     records_before_ += status_.records_in;
     stopped = stop_requested_;
+    if (status_.epoch > 0) settings_.recovery.known_epoch = status_.epoch;
     if (!outcome.status.is_ok()) last_error_ = outcome.status;
   }
   ended.reset();  // joins its threads; nothing of it runs any more

@@ -59,6 +59,7 @@ Result<DecisionOutcome> ChangelogLog::decide(Decision& decision, std::string* re
   usable_ = false;  // until the commit has succeeded
   decision.progress.epoch = decision.epoch;
   decision.progress.decided_wall_ms = clock_.wall_ms();
+  decision.progress.writer = settings_.writer;
   apply_identity(identity_, &decision.progress);
   if (mutant("apply-before-decision")) {
     MR_RETURN_IF_ERROR(store_->ingest(*Delta::merge(decision.deltas, false), last_record_));

@@ -38,6 +38,7 @@ class ChangelogLog : public DecisionLog {
 
  private:
   // changelog_recover.cc: the start order.
+  Status refuse_successor();
   Status open_store(std::unique_ptr<StateStore>* store);
   Status replace_store(std::unique_ptr<StateStore>* store, const Status& why);
   Result<int> count_members(const std::string& group);

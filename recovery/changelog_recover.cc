@@ -50,6 +50,7 @@ Result<Recovered> ChangelogLog::recover() {
   MR_RETURN_IF_ERROR(refuse_members());
   MR_ASSIGN(InternalTopics topics, ensure_internal_topics(*admin_, settings_, log_));
   delete_retention_ms_ = topics.delete_retention_ms;
+  MR_RETURN_IF_ERROR(refuse_successor());
   MR_RETURN_IF_ERROR(open_producer());
   MR_ASSIGN(std::unique_ptr<KafkaConsumer> reader, new_reader(kProgressQueueBytes));
   Result<std::optional<ProgressRecord>> found =
@@ -80,6 +81,17 @@ Result<Recovered> ChangelogLog::recover() {
   log_.info("mode changelog: epoch {}, state restored from {}: {} changelog records replayed in {} ms", decided_,
             recovered.restored_from, recovered.replayed_records, recovered.restore_ms);
   return recovered;
+}
+
+// Before init_transactions, which would fence a process that took over while this one stood still.
+Status ChangelogLog::refuse_successor() {
+  if (!settings_.known_epoch) return Status::ok();
+  MR_ASSIGN(std::unique_ptr<KafkaConsumer> reader, new_reader(kProgressQueueBytes));
+  MR_ASSIGN(std::optional<ProgressRecord> record,
+            read_last_progress(*admin_, *reader, settings_.pipeline, ReadLimits{}, clock_, log_));
+  if (!record || record->writer == settings_.writer || record->epoch <= *settings_.known_epoch) return Status::ok();
+  return Status::terminal(Code::kFenced, fmt::format("another process has taken over pipeline {}: it decided epoch {}",
+                                                     settings_.pipeline, record->epoch));
 }
 
 Status ChangelogLog::open_store(std::unique_ptr<StateStore>* store) {

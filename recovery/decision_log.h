@@ -53,6 +53,10 @@ struct RecoverySettings {
   std::vector<KafkaGroup> groups;  // one per Kafka source
   bool accept_reset = false;       // --accept-reset
   int transaction_timeout_ms = 10'000;
+  uint64_t writer = 0;  // this runner; the same in all its incarnations
+  // Restarts within a process: the newest epoch that it knows to be decided. A later one by another writer means that
+  // we were replaced while we stood still (SIGSTOP): kFenced instead of fencing the successor.
+  std::optional<uint64_t> known_epoch;
 };
 
 // What a start found.

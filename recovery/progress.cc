@@ -87,6 +87,7 @@ std::string ProgressRecord::encode() const {
   out.text(pipeline);
   out.text(mode);
   out.u64(generation);
+  out.u64(writer);
   out.u32(shards);
   out.u32(key_codec);
   out.i64(decided_wall_ms);
@@ -109,6 +110,7 @@ Result<ProgressRecord> ProgressRecord::parse(std::string_view bytes) {
   record.pipeline = in.text();
   record.mode = in.text();
   record.generation = in.u64();
+  record.writer = in.u64();
   record.shards = in.u32();
   record.key_codec = in.u32();
   record.decided_wall_ms = in.i64();

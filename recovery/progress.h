@@ -55,6 +55,7 @@ struct ProgressRecord {
   // Names one life of the state: the wall clock of the first start, plus one for every reset on purpose. A local store
   // of another generation is replayed in full.
   uint64_t generation = 0;
+  uint64_t writer = 0;  // RecoverySettings::writer of who decided it
   uint32_t shards = 16;
   uint32_t key_codec = 1;
   int64_t decided_wall_ms = 0;  // age of a local store (delete.retention.ms)
