@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/murmur2.h"
+#include "state/lane_cache.h"
 
 namespace millrace {
 namespace {
@@ -121,12 +122,32 @@ Batch KeyEncoder::encode(const Batch& batch, const ArenaPtr& arena, RowErrors& e
     }
     keys = written;
   }
+  reject_large_keys(keys, result, errors);
   auto* shards = arena->array<uint16_t>(batch.rows);
-  for_each_live(result, [&](uint32_t row) { shards[row] = static_cast<uint16_t>(shard_of(keys[row], shards_)); });
+  bool longer = false;
+  for_each_live(result, [&](uint32_t row) {
+    shards[row] = static_cast<uint16_t>(shard_of(keys[row], shards_));
+    longer |= keys[row].size() > LaneCache::kMaxKeyBytes;
+  });
+  if (longer) reject_long(keys, result, errors);
   result.key_bytes = keys;
   result.shards = shards;
   result.owners.push_back(arena);
   return result;
+}
+
+// Rows whose key no state can hold leave the batch.
+void KeyEncoder::reject_large_keys(const std::string_view* keys, Batch& batch, RowErrors& errors) {
+  RowErrors large;
+  for_each_live(batch, [&](uint32_t row) {
+    if (keys[row].size() <= LaneCache::kMaxKeyBytes) return;
+    large.entries.push_back({row, "a key of " + std::to_string(keys[row].size()) + " bytes; the limit is " +
+                                      std::to_string(LaneCache::kMaxKeyBytes)});
+  });
+  if (large.entries.empty()) return;
+  batch = without_rows(batch, large);
+  errors.entries.insert(errors.entries.end(), large.entries.begin(), large.entries.end());
+  sort_errors(errors);
 }
 
 void KeyEncoder::reject_nulls(const Batch& batch, const std::vector<ColumnPtr>& parts, RowErrors& errors) const {
@@ -139,6 +160,18 @@ void KeyEncoder::reject_nulls(const Batch& batch, const std::vector<ColumnPtr>& 
   }
   // Rows that failed to evaluate are null too; their own message comes first and stays.
   if (errors.entries.size() > evaluated) sort_errors(errors);
+}
+
+void KeyEncoder::reject_long(const std::string_view* keys, Batch& batch, RowErrors& errors) {
+  RowErrors longer;
+  for_each_live(batch, [&](uint32_t row) {
+    if (keys[row].size() <= LaneCache::kMaxKeyBytes) return;
+    longer.entries.push_back({row, "a key of " + std::to_string(keys[row].size()) + " bytes; the limit is " +
+                                       std::to_string(LaneCache::kMaxKeyBytes)});
+  });
+  batch = without_rows(batch, longer);
+  errors.entries.insert(errors.entries.end(), longer.entries.begin(), longer.entries.end());
+  sort_errors(errors);
 }
 
 void KeyEncoder::write_single(const Batch& batch, const Column& column, Arena& arena, std::string_view* keys) const {

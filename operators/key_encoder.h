@@ -30,11 +30,14 @@ class KeyEncoder {
   // input: the schema that the parts of the key read. Precondition: 0 < shards < 65536.
   KeyEncoder(const KeySpec& key, const Schema& input, uint32_t shards);
   // The batch with key_bytes and shards set for its live rows, in memory of `arena` or of the key's column. Rows with a
-  // null in the key, or whose key fails to evaluate, leave the batch and are appended to errors.
+  // null in the key, or whose key fails to evaluate or is too long for the state, leave the batch and are appended to
+  // errors.
   Batch encode(const Batch& batch, const ArenaPtr& arena, RowErrors& errors);
 
  private:
   void reject_nulls(const Batch& batch, const std::vector<ColumnPtr>& parts, RowErrors& errors) const;
+  static void reject_long(const std::string_view* keys, Batch& batch, RowErrors& errors);
+  static void reject_large_keys(const std::string_view* keys, Batch& batch, RowErrors& errors);
   void write_single(const Batch& batch, const Column& column, Arena& arena, std::string_view* keys) const;
   void write_compound(const Batch& batch, const std::vector<ColumnPtr>& parts, Arena& arena,
                       std::string_view* keys) const;

@@ -117,6 +117,7 @@ void Incarnation::build_sources(uint64_t) {
     settings.context.log = settings_.log;
     settings.context.kafka = plan_.spec->kafka;
     settings.context.keyed_state = plan_.has_keyed_state();
+    settings.context.accept_reset = settings_.recovery.accept_reset;
     settings.limits.max_rows = settings_.max_batch_rows;
     sources_.push_back(std::make_unique<SourceTask>(tasks_++, settings_.executor->blocking("source"),
                                                     static_cast<TaskEvents&>(*this), plan_, i, settings));

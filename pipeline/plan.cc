@@ -7,20 +7,6 @@
 namespace millrace {
 namespace {
 
-struct RecordColumn {
-  const char* name;
-  Type type;
-};
-
-std::vector<RecordColumn> record_columns() {
-  return {{"record.key", Type(TypeKind::kString)},
-          {"record.topic", Type(TypeKind::kString)},
-          {"record.partition", Type(TypeKind::kInt)},
-          {"record.offset", Type(TypeKind::kInt)},
-          {"record.timestamp", Type::timestamp(TimestampUnit::kMillis)},
-          {"record.headers", Type::map(Type(TypeKind::kBytes))}};
-}
-
 // The node a name means.
 struct Origin {
   bool found = false;
@@ -35,14 +21,12 @@ class Planner {
     plan_->spec = std::move(spec);
   }
 
-  std::unique_ptr<Plan> make(const std::set<std::string>& record_names) {
-    add_nodes(record_names);
+  // What can be checked is checked, whatever else is in error: all errors at once.
+  std::unique_ptr<Plan> make() {
+    add_nodes();
+    const bool half_read = is_half_read();
     resolve_inputs();
-    if (diagnostics_.has_errors()) {
-      type_sources();
-      return nullptr;
-    }
-    if (!sort()) return nullptr;
+    if (half_read || !sort()) return nullptr;
     type_sources();
     announce_retractions();
     type_operators();
@@ -58,15 +42,27 @@ class Planner {
  private:
   PipelineSpec& spec() { return *plan_->spec; }
 
-  void add_nodes(const std::set<std::string>& record_names) {
+  // Something is missing or was not understood: what depends on it would be reported a second time.
+  bool is_half_read() const {
+    for (const Diagnostic& found : diagnostics_.all()) {
+      const LintCode code = found.code;
+      if (found.severity == Severity::kError &&
+          (code == LintCode::kExpressionUnquoted || code == LintCode::kAlias || code == LintCode::kMissingKey ||
+           code == LintCode::kWrongType || code == LintCode::kDuplicateKey || code == LintCode::kConflict))
+        return true;
+    }
+    return false;
+  }
+
+  void add_nodes() {
     for (SourceSpec& source : spec().sources) {
       PlannedSource planned;
       planned.spec = &source;
       planned.edge.schema = source.schema;
       planned.declared = source.schema.size();
-      for (const RecordColumn& column : record_columns())
-        if (record_names.count(column.name) && source.plan && !source.plan->makes_columns())
-          planned.edge.schema.push_back({column.name, column.type});
+      for (const Field& column : record_columns())
+        if (spec().record_names.count(column.name) && source.plan && !source.plan->makes_columns())
+          planned.edge.schema.push_back(column);
       if (source.on_error.kind == ErrorPolicy::Kind::kDeadLetter)
         for (size_t i = 0; i < spec().sinks.size(); i++)
           if (spec().sinks[i].name == source.on_error.sink) planned.dead_letter_sink = i;
@@ -206,6 +202,7 @@ class Planner {
   }
   bool typed(const std::string& name) {
     const Origin origin = find(name);
+    if (!origin.found || origin.late) return false;
     return origin.is_source || typed_.count(origin.index) > 0;
   }
 
@@ -383,17 +380,6 @@ class Planner {
   std::set<size_t> typed_;
 };
 
-// record.* names that stand anywhere in a document's scalars.
-void collect_record_names(const ConfigNode& node, std::set<std::string>& names) {
-  if (node.is_scalar()) {
-    for (const RecordColumn& column : record_columns())
-      if (node.text().find(column.name) != std::string::npos) names.insert(column.name);
-    return;
-  }
-  if (!node.is_sequence() && !node.is_mapping()) return;
-  for (size_t i = 0; i < node.size(); i++) collect_record_names(node.at(i), names);
-}
-
 }  // namespace
 
 bool Plan::has_keyed_state() const {
@@ -406,20 +392,20 @@ bool Plan::bounded() const {
 }
 
 std::unique_ptr<Plan> make_plan(std::unique_ptr<PipelineSpec> spec, Diagnostics& diagnostics) {
-  std::set<std::string> names = {};
-  for (const RecordColumn& column : record_columns()) names.insert(column.name);
-  return Planner(std::move(spec), diagnostics).make(names);
+  return Planner(std::move(spec), diagnostics).make();
 }
 
 std::unique_ptr<Plan> load_plan(const std::string& file, const VariableLookup& variables, const Registries& registries,
                                 Diagnostics& diagnostics) {
+  const size_t before = diagnostics.all().size();
   const ConfigNode document = ConfigNode::load(file, variables, diagnostics);
-  if (document.is_null() && diagnostics.has_errors()) return nullptr;
+  // Half a document would be reported as missing keys.
+  for (size_t i = before; i < diagnostics.all().size(); i++) {
+    const LintCode code = diagnostics.all()[i].code;
+    if (code == LintCode::kYamlSyntax || code == LintCode::kLimit || code == LintCode::kFile) return nullptr;
+  }
   auto spec = read_spec(document, registries, diagnostics);
-  if (!spec) return nullptr;
-  std::set<std::string> names;
-  collect_record_names(document, names);
-  return Planner(std::move(spec), diagnostics).make(names);
+  return spec ? make_plan(std::move(spec), diagnostics) : nullptr;
 }
 
 std::string describe_plan(const Plan& plan) {

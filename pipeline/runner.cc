@@ -84,7 +84,12 @@ void PipelineRunner::incarnation_ended(IncarnationOutcome outcome) {
   ended.reset();  // joins its threads; nothing of it runs any more
   if (outcome.status.is_ok())
     return finish(outcome.completed ? PipelineState::kCompleted : PipelineState::kStopped, Status::ok());
-  if (outcome.status.retry() == Retry::kNever) return finish(PipelineState::kFailed, outcome.status);
+  // In mode changelog the local store is a cache: a damaged one is replaced, once in a row.
+  RecoverySettings& recovery = settings_.recovery;
+  const bool replaceable = outcome.status.code() == Code::kStateCorrupt && recovery.mode == RecoveryMode::kChangelog &&
+                           recovery.store_damage.empty();
+  recovery.store_damage = replaceable ? outcome.status.message() : "";
+  if (outcome.status.retry() == Retry::kNever && !replaceable) return finish(PipelineState::kFailed, outcome.status);
   if (stopped) return finish(PipelineState::kStopped, Status::ok());
   const int64_t delay_ms = outcome.unknown_outcome ? 0 : next_backoff_ms();
   settings_.log.warn("{}; restarting in {} ms", outcome.status.to_string(), delay_ms);

@@ -9,7 +9,15 @@ namespace millrace {
 namespace {
 
 const std::vector<std::string> kSourceKeys = {"format", "schema", "on_error", "event_time", "watermark"};
+// Kinds of sources, operators and sinks that later versions will have.
+const std::vector<std::string> kLaterKinds = {"http", "postgres", "flat_map", "deduplicate", "top_n", "process"};
 const std::vector<std::string> kSinkKeys = {"input", "format", "value", "key_format"};
+
+std::string list_of(const std::vector<std::string>& names) {
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+  return list;
+}
 
 // The one key of `map` that names a registered kind; reports none, several and near misses.
 template <class Registry>
@@ -24,6 +32,7 @@ std::string find_kind(MapReader& map, const Registry& registry, const std::vecto
     if (!found.empty()) {
       diagnostics.error(LintCode::kConflict, node.at(i).key_location(),
                         std::string(what) + " has two kinds, " + found + " and " + key);
+      map.child(key);  // reported here, not again as an unknown key
       continue;
     }
     found = key;
@@ -32,19 +41,21 @@ std::string find_kind(MapReader& map, const Registry& registry, const std::vecto
   for (size_t i = 0; i < node.size(); i++) {
     const std::string& key = node.key_at(i);
     if (std::find(other_keys.begin(), other_keys.end(), key) != other_keys.end()) continue;
+    if (std::find(kLaterKinds.begin(), kLaterKinds.end(), key) != kLaterKinds.end()) {
+      map.child(key);
+      diagnostics.error(LintCode::kUnsupported, node.at(i).key_location(), key + " is not in this version",
+                        "one of " + list_of(kinds));
+      return "";
+    }
     map.child(key);  // reported here, not again as an unknown key
     std::string hint = did_you_mean(key, kinds);
-    if (hint.empty()) {
-      hint = "one of:";
-      for (const std::string& kind : kinds) hint += " " + kind;
-    }
+    if (hint.empty()) hint = "one of " + list_of(kinds);
     diagnostics.error(LintCode::kUnknownKind, node.at(i).key_location(),
                       "unknown kind of " + std::string(what) + " \"" + key + "\"", hint);
     return "";
   }
-  std::string list;
-  for (const std::string& kind : kinds) list += (list.empty() ? "" : ", ") + kind;
-  diagnostics.error(LintCode::kMissingKey, node.location(), std::string(what) + " has no kind", "one of " + list);
+  const Location& at = node.key_location().line > 0 ? node.key_location() : node.location();
+  diagnostics.error(LintCode::kMissingKey, at, std::string(what) + " has no kind", "one of " + list_of(kinds));
   return "";
 }
 
@@ -101,10 +112,18 @@ class SpecReader {
     return policy;
   }
 
+  bool is_empty_entry(const ConfigNode& node, const std::string& what) {
+    if (!node.is_null()) return false;
+    const Location& at = node.key_location().line > 0 ? node.key_location() : node.location();
+    diagnostics_.error(LintCode::kMissingKey, at, what + " is empty");
+    return true;
+  }
+
   void read_source(const std::string& name, const ConfigNode& node) {
     SourceSpec source;
     source.name = name;
     source.at = node.key_location();
+    if (is_empty_entry(node, "source \"" + name + "\"")) return;
     MapReader map(node, diagnostics_);
     if (!node.is_mapping()) return;
     source.kind = find_kind(map, registries_.sources, kSourceKeys, "a source", diagnostics_);
@@ -149,8 +168,8 @@ class SpecReader {
 
   void read_sources(const ConfigNode& node) {
     MapReader map(node, diagnostics_);
-    if (node.is_mapping() && node.size() == 0)
-      diagnostics_.error(LintCode::kMissingKey, node.location(), "a pipeline needs at least one source");
+    if (node.is_null() || (node.is_mapping() && node.size() == 0))
+      diagnostics_.error(LintCode::kMissingKey, node.key_location(), "a pipeline needs at least one source");
     for (size_t i = 0; i < node.size() && node.is_mapping(); i++) {
       check_name(node.key_at(i), node.at(i).key_location());
       read_source(node.key_at(i), node.at(i));
@@ -173,7 +192,8 @@ class SpecReader {
     }
     op.inputs_at.push_back(op.at);
     if (index > 0) {
-      op.inputs.push_back(spec_->operators.back().id);
+      // Empty when the operator above is in error; that was reported there.
+      op.inputs.push_back(spec_->operators.empty() ? "" : spec_->operators.back().id);
     } else if (spec_->sources.size() == 1) {
       op.inputs.push_back(spec_->sources[0].name);
     } else {
@@ -187,6 +207,7 @@ class SpecReader {
   void read_operator(const ConfigNode& node, size_t index) {
     OperatorSpec op;
     op.at = node.location();
+    if (is_empty_entry(node, "operators[" + std::to_string(index) + "]")) return;
     MapReader map(node, diagnostics_);
     if (!node.is_mapping()) return;
     if (auto id = map.required_child("id")) {
@@ -216,6 +237,7 @@ class SpecReader {
     SinkSpec sink;
     sink.name = name;
     sink.at = node.key_location();
+    if (is_empty_entry(node, "sink \"" + name + "\"")) return;
     MapReader map(node, diagnostics_);
     if (!node.is_mapping()) return;
     sink.kind = find_kind(map, registries_.sinks, kSinkKeys, "a sink", diagnostics_);
@@ -249,8 +271,8 @@ class SpecReader {
 
   void read_sinks(const ConfigNode& node) {
     MapReader map(node, diagnostics_);
-    if (node.is_mapping() && node.size() == 0)
-      diagnostics_.error(LintCode::kMissingKey, node.location(), "a pipeline needs at least one sink");
+    if (node.is_null() || (node.is_mapping() && node.size() == 0))
+      diagnostics_.error(LintCode::kMissingKey, node.key_location(), "a pipeline needs at least one sink");
     for (size_t i = 0; i < node.size() && node.is_mapping(); i++) {
       check_name(node.key_at(i), node.at(i).key_location());
       read_sink(node.key_at(i), node.at(i));
@@ -382,7 +404,27 @@ class SpecReader {
   std::unique_ptr<PipelineSpec> spec_ = std::make_unique<PipelineSpec>();
 };
 
+// record.* names that stand anywhere in a document's scalars.
+void collect_record_names(const ConfigNode& node, std::set<std::string>& names) {
+  if (node.is_scalar()) {
+    for (const Field& column : record_columns())
+      if (node.text().find(column.name) != std::string::npos) names.insert(column.name);
+    return;
+  }
+  if (!node.is_sequence() && !node.is_mapping()) return;
+  for (size_t i = 0; i < node.size(); i++) collect_record_names(node.at(i), names);
+}
+
 }  // namespace
+
+Schema record_columns() {
+  return {{"record.key", Type(TypeKind::kString)},
+          {"record.topic", Type(TypeKind::kString)},
+          {"record.partition", Type(TypeKind::kInt)},
+          {"record.offset", Type(TypeKind::kInt)},
+          {"record.timestamp", Type::timestamp(TimestampUnit::kMillis)},
+          {"record.headers", Type::map(Type(TypeKind::kBytes))}};
+}
 
 std::unique_ptr<PipelineSpec> read_spec(const ConfigNode& document, const Registries& registries,
                                         Diagnostics& diagnostics) {
@@ -393,6 +435,7 @@ std::unique_ptr<PipelineSpec> read_spec(const ConfigNode& document, const Regist
   }
   auto spec = SpecReader(registries, diagnostics).read(document);
   spec->file = document.location().file;
+  collect_record_names(document, spec->record_names);
   return spec;
 }
 

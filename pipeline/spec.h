@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -75,11 +76,15 @@ struct PipelineSpec {
   bool rocksdb = true;
   StateOptions state;
   uint32_t shards = 16;
-  size_t buffer_bytes = 16u << 20;  // byte budget of the queues between tasks
+  size_t buffer_bytes = 16u << 20;     // byte budget of the queues between tasks
+  std::set<std::string> record_names;  // record.* columns that the document mentions
   std::vector<SourceSpec> sources;
   std::vector<OperatorSpec> operators;
   std::vector<SinkSpec> sinks;
 };
+
+// The columns that describe a record, in the order in which they stand behind the declared ones.
+Schema record_columns();
 
 // Reads a parsed document. nullptr only when there is nothing to read; check diagnostics.has_errors().
 std::unique_ptr<PipelineSpec> read_spec(const ConfigNode& document, const Registries& registries,

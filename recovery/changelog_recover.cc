@@ -10,7 +10,7 @@ namespace millrace {
 
 namespace {
 
-constexpr int kInitTimeoutMs = 60'000;
+constexpr int kInitTimeoutMs = 20'000;  // less than the grace period of a stop; then it is tried again
 constexpr int kMemberAttempts = 10;
 constexpr size_t kRestoreQueueBytes = 64u << 20;
 constexpr size_t kProgressQueueBytes = 8u << 20;
@@ -95,6 +95,9 @@ Status ChangelogLog::refuse_successor() {
 }
 
 Status ChangelogLog::open_store(std::unique_ptr<StateStore>* store) {
+  if (!settings_.store_damage.empty()) {
+    return replace_store(store, Status::terminal(Code::kStateCorrupt, settings_.store_damage));
+  }
   Result<std::unique_ptr<StateStore>> opened = open_state(settings_);
   if (!opened.is_ok() && opened.status().code() == Code::kStateCorrupt) return replace_store(store, opened.status());
   if (!opened.is_ok()) return opened.status();

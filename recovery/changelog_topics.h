@@ -15,7 +15,8 @@ namespace millrace {
 std::string progress_topic(const std::string& pipeline);
 std::string changelog_topic(const std::string& pipeline, const std::string& operator_id);
 
-inline constexpr int kAdminTimeoutMs = 30'000;
+// A stop has to wait for it; without an answer the whole start is tried again.
+inline constexpr int kAdminTimeoutMs = 10'000;
 // A tombstone must outlive every restore that may have read what it deletes.
 inline constexpr int64_t kLeastDeleteRetentionMs = 3'600'000;
 

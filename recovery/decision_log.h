@@ -57,6 +57,9 @@ struct RecoverySettings {
   // Restarts within a process: the newest epoch that it knows to be decided. A later one by another writer means that
   // we were replaced while we stood still (SIGSTOP): kFenced instead of fencing the successor.
   std::optional<uint64_t> known_epoch;
+  // Restarts within a process: what the previous incarnation found damaged in the local store, which is then not
+  // trusted. Mode changelog only: elsewhere the store is the only copy.
+  std::string store_damage;
 };
 
 // What a start found.

@@ -178,8 +178,9 @@ RecordEncoder::Fate RecordEncoder::fate_of(const Batch& batch, uint32_t position
   }
   if (position + 1 == batch.live()) return Fate::kDelete;
   const uint32_t next = batch.row(position + 1);
-  const bool replaced =
-      batch.change(next) == Change::kInsert && same_upsert_key(batch, row, next) && same_record_key(row, next);
+  // Directly behind it: a filter may have taken out the new version and others between.
+  const bool replaced = next == row + 1 && batch.change(next) == Change::kInsert && same_upsert_key(batch, row, next) &&
+                        same_record_key(row, next);
   return replaced ? Fate::kSkip : Fate::kDelete;
 }
 

@@ -47,7 +47,8 @@ class KafkaSource : public Source {
   Status wait(int ms);
   Result<bool> try_topic(const std::string& topic);
   Result<bool> add_topic(const std::string& topic);
-  Result<TopicInfo> check_known(const std::string& topic, const std::optional<TopicInfo>& info) const;
+  Result<TopicInfo> check_known(const std::string& topic, const std::optional<TopicInfo>& info);
+  void forget(const std::string& topic);
   Result<std::vector<int64_t>> first_positions(const std::vector<TopicPartition>& at,
                                                const std::vector<Watermarks>& marks);
   Result<std::vector<int64_t>> start_positions(const std::vector<TopicPartition>& at,
@@ -68,6 +69,7 @@ class KafkaSource : public Source {
   std::unique_ptr<KafkaConsumer> consumer_;
   std::map<TopicPartition, SourcePosition> resume_;
   bool first_start_ = false;
+  bool accept_reset_ = false;  // only while opening
   std::vector<Partition> partitions_;
   std::shared_ptr<const std::vector<PartitionName>> names_;
   KafkaPoll polled_;
@@ -96,6 +98,7 @@ std::string way_out(const std::string& group) {
 Status KafkaSource::open(const std::vector<SourcePosition>& resume, const SourceNeeds& needs) {
   needs_ = needs;
   first_start_ = resume.empty();
+  accept_reset_ = context_.accept_reset;
   partitions_.clear();
   missing_.clear();
   resume_.clear();
@@ -118,6 +121,7 @@ Status KafkaSource::open(const std::vector<SourcePosition>& resume, const Source
   next_topic_try_ms_ = now_ms() + topic_pause_ms_;
   next_topic_check_ms_ = now_ms() + kCheckTopicsEveryMs;
   first_start_ = false;  // what appears later is read from its beginning
+  accept_reset_ = false;
   return assign();
 }
 
@@ -162,13 +166,17 @@ Result<bool> KafkaSource::add_topic(const std::string& topic) {
 }
 
 // Is this the topic that the resume positions count in?
-Result<TopicInfo> KafkaSource::check_known(const std::string& topic, const std::optional<TopicInfo>& info) const {
+Result<TopicInfo> KafkaSource::check_known(const std::string& topic, const std::optional<TopicInfo>& info) {
   if (!info) return Status::user(Code::kTopicMissing, fmt::format("topic {} does not exist", topic));
   int32_t known = 0;
   for (const auto& [at, position] : resume_) {
     if (at.topic != topic) continue;
     known++;
     if (position.identity.empty() || info->topic_id.empty() || position.identity == info->topic_id) continue;
+    if (accept_reset_) {
+      forget(topic);
+      return *info;
+    }
     return Status::user(
         Code::kTopicRecreated,
         fmt::format(
@@ -177,6 +185,10 @@ Result<TopicInfo> KafkaSource::check_known(const std::string& topic, const std::
             topic, info->topic_id, position.identity));
   }
   if (known == 0 || known == info->partitions) return *info;
+  if (accept_reset_) {
+    context_.log.warn("--accept-reset: topic {} has {} partitions now and had {}", topic, info->partitions, known);
+    return *info;
+  }
   if (context_.keyed_state || info->partitions < known) {
     return Status::user(
         Code::kPartitionsChanged,
@@ -186,6 +198,12 @@ Result<TopicInfo> KafkaSource::check_known(const std::string& topic, const std::
             topic, info->partitions, known));
   }
   return *info;
+}
+
+// The positions in a topic that is gone.
+void KafkaSource::forget(const std::string& topic) {
+  context_.log.warn("--accept-reset: topic {} was deleted and created again; it is read from its beginning", topic);
+  std::erase_if(resume_, [&](const auto& known) { return known.first.topic == topic; });
 }
 
 Status KafkaSource::check_range(const TopicPartition& at, int64_t position, const Watermarks& marks) const {

@@ -28,7 +28,8 @@ struct SourceContext {
   const Clock* clock = nullptr;
   Logger log;
   KafkaConfig kafka;
-  bool keyed_state = false;  // a changed partition count is an error then
+  bool keyed_state = false;   // a changed partition count is an error then
+  bool accept_reset = false;  // --accept-reset: go on where open() would refuse positions that mean something else now
 };
 
 // What a plan may ask at lint.

@@ -1,10 +1,19 @@
 #include "state/rocksdb_options.h"
 
+#include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/table.h>
 
 namespace millrace {
 namespace {
+
+// RocksDB's own info log ends the process when a write to it fails (a full disk), with the assertions that Debian's
+// library is built with; what matters comes back as a status or through the event listener.
+class NoInfoLog : public rocksdb::Logger {
+ public:
+  using rocksdb::Logger::Logv;
+  void Logv(const char*, va_list) override {}
+};
 
 constexpr int kNeverSlow = 1 << 20;
 constexpr int kNeverStop = 1 << 21;
@@ -31,9 +40,7 @@ rocksdb::DBOptions rocksdb_db_options() {
   options.skip_stats_update_on_db_open = true;  // else every file is read a second time at open
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
-  options.keep_log_file_num = 2;
-  options.max_log_file_size = 1 << 20;
-  options.info_log_level = rocksdb::WARN_LEVEL;
+  options.info_log = std::make_shared<NoInfoLog>();
   options.max_manifest_file_size = 4 << 20;
   options.compaction_readahead_size = 1 << 20;
   options.bytes_per_sync = 1 << 20;

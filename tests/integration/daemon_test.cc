@@ -192,7 +192,7 @@ TEST_CASE("SIGTERM while the broker is away ends the process") {
   auto daemon = world.start();
   std::this_thread::sleep_for(std::chrono::milliseconds(700));
   daemon->signal(SIGTERM);
-  const int code = daemon->exit_code(45'000);
+  const int code = daemon->exit_code(15'000);
   kafka->proxy.refuse(false);
   CHECK_MESSAGE(code == 0, daemon->log());
 }
@@ -252,7 +252,7 @@ TEST_CASE("SIGTERM decides the open epoch and ends with 0") {
     daemon = world.start();
     lives++;
     REQUIRE(daemon->says("state restored from"));
-    if (daemon->restored().from != "empty") CHECK(daemon->restored().from == "local");
+    CHECK(daemon->restored().from != "full");
   }
   world.finish_writing();
   REQUIRE_MESSAGE(world.caught_up(), daemon->log());

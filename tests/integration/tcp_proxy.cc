@@ -19,6 +19,7 @@ namespace millrace {
 namespace {
 
 constexpr int kTickMs = 2;
+constexpr int kHeldLingerMs = 200;
 constexpr size_t kMaxConnections = 256;
 constexpr size_t kReadBytes = 64 << 10;
 constexpr size_t kMaxWaitingBytes = 4 << 20;  // then reading pauses
@@ -106,6 +107,7 @@ struct TcpProxy::Connection {
   Stream answers;
   int32_t cut_at_answer = -1;  // correlation id
   bool cutting = false;
+  int64_t held_until_ms = 0;  // the client is gone; what is due goes to the broker, then the connection ends
   ~Connection() {
     ::close(requests.from);
     ::close(requests.to);
@@ -166,6 +168,14 @@ void TcpProxy::run() {
         return false;
       }
       expected = api_key;
+      if (hold_back_.compare_exchange_strong(expected, -1)) {
+        cuts_++;
+        connection.held_until_ms = now_ms() + hold_ms_;
+        connection.requests.push(std::move(frame), connection.held_until_ms);
+        ::shutdown(connection.requests.from, SHUT_RDWR);
+        return true;
+      }
+      expected = api_key;
       if (cut_answer_of_.compare_exchange_strong(expected, -1)) {
         connection.cutting = true;
         connection.cut_at_answer = int_at(frame, 8);
@@ -188,6 +198,15 @@ void TcpProxy::run() {
     return true;
   };
 
+  auto serve = [&](Connection& connection) {
+    if (connection.held_until_ms != 0) {
+      // A moment longer than due, for the broker to read it.
+      return connection.requests.write_due() && now_ms() < connection.held_until_ms + kHeldLingerMs;
+    }
+    return pass_requests(connection) && pass_answers(connection) && connection.requests.write_due() &&
+           connection.answers.write_due();
+  };
+
   while (!stopping_) {
     std::vector<pollfd> polled = {{listener_, POLLIN, 0}};
     for (const auto& connection : connections) {
@@ -198,11 +217,7 @@ void TcpProxy::run() {
     ::poll(polled.data(), polled.size(), kTickMs);
     if (cut_all_.exchange(false)) connections.clear();
     if (polled[0].revents != 0) accept_one();
-    std::erase_if(connections, [&](const std::unique_ptr<Connection>& connection) {
-      const bool alive = pass_requests(*connection) && pass_answers(*connection) && connection->requests.write_due() &&
-                         connection->answers.write_due();
-      return !alive;
-    });
+    std::erase_if(connections, [&](const std::unique_ptr<Connection>& connection) { return !serve(*connection); });
   }
 }
 

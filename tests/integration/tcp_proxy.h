@@ -28,6 +28,12 @@ class TcpProxy {
   void cut_answer_of(int api_key) { cut_answer_of_ = api_key; }
   // The next request with this API key is not forwarded; the connection is cut.
   void cut_before(int api_key) { cut_before_ = api_key; }
+  // The next request with this API key is late: its connection is cut for the client at once, but the request reaches
+  // the broker after so many milliseconds.
+  void hold_back(int api_key, int ms) {
+    hold_ms_ = ms;
+    hold_back_ = api_key;
+  }
   // Connections are cut when this many more bytes came from clients; -1: never.
   void cut_after_bytes(int64_t bytes) { cut_after_bytes_ = bytes; }
   // Every frame waits this long, in both directions.
@@ -48,6 +54,8 @@ class TcpProxy {
   std::atomic<int> upstream_port_{0};
   std::atomic<int> cut_answer_of_{-1};
   std::atomic<int> cut_before_{-1};
+  std::atomic<int> hold_back_{-1};
+  std::atomic<int> hold_ms_{0};
   std::atomic<int64_t> cut_after_bytes_{-1};
   std::atomic<int> delay_ms_{0};
   std::atomic<bool> cut_all_{false};

@@ -3,13 +3,13 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#include <atomic>
 #include <chrono>
-#include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <sstream>
 #include <thread>
 
 #include "tests/soak/daemon_process.h"
@@ -20,6 +20,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+void sleep_ms(int ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
+
 class KillCampaign {
  public:
   explicit KillCampaign(const CampaignOptions& options)
@@ -29,18 +31,11 @@ class KillCampaign {
     fs::create_directories(folder_);
     write_pipeline();
     topics_.create_topic(in(), options_.orders.partitions);
-    if (is_local()) topics_.load(in(), options_.orders, 0, options_.orders.orders, 0);
-    std::thread loader([this] {
-      if (!is_local()) topics_.load(in(), options_.orders, 0, options_.orders.orders, options_.per_second);
-      loaded_ = true;
-    });
-    for (size_t i = 0; i < options_.kills && !completed_; i++) random_life();
-    for (const std::string& point : options_.crash_points)
-      if (!completed_) crash_point_life(point);
-    loader.join();
-    run_to_end();
-    check_output(options_.orders.orders);
-    if (!is_local() && result_.problems.empty()) check_restored_state();
+    if (is_local()) {
+      run_local();
+    } else {
+      run_changelog();
+    }
     return result_;
   }
 
@@ -50,64 +45,182 @@ class KillCampaign {
   std::string out() const { return options_.name + "-out"; }
   fs::path out_file() const { return folder_ / "out.jsonl"; }
   fs::path data() const { return folder_ / "data"; }
+  fs::path log_file() const { return folder_ / "daemon.log"; }
+  void problem(const std::string& text) { result_.problems += text + "\n"; }
 
-  void write_pipeline() {
-    std::ofstream daemon(folder_ / "millrace.yaml");
-    daemon << "data_dir: '" << data().string() << "'\n";
-    std::ofstream file(folder_ / "pipeline.yaml");
-    file << "version: 1\nname: " << options_.name << "\nkafka: {brokers: \"" << options_.bootstrap << "\"}\n"
-         << "recovery: {mode: " << options_.mode << ", commit_interval: " << (is_local() ? "20ms" : "50ms") << "}\n"
-         << "sources:\n  orders:\n    kafka: {topic: " << in() << (is_local() ? ", end: latest" : "") << "}\n"
-         << "    schema: {customer_id: string, amount: int, event_time: timestamp_ms, status: string}\n    event_time: "
-            "event_time\n"
-         << "operators:\n  - id: paid\n    filter: status == \"paid\"\n  - id: revenue\n    aggregate:\n      key_by: "
-            "[customer_id]\n"
-         << "      fields:\n        customer_id: key(customer_id)\n        revenue: sum(amount)\n        orders: "
-            "count()\n      emit: "
-         << options_.emit << "\nsinks:\n  out:\n";
-    if (is_local())
-      file << "    file: '" << out_file().string() << "'\n";
-    else
-      file << "    kafka: {topic: " << out() << ", key: customer_id, create: {partitions: 4}}\n";
+  void run_changelog() {
+    std::thread loader([this] {
+      try {
+        topics_.load(in(), options_.orders, 0, options_.orders.orders, options_.per_second);
+      } catch (const std::exception& error) {
+        loader_problem_ = error.what();
+      }
+    });
+    for (size_t i = 0; i < options_.kills; i++) random_life();
+    for (const std::string& point : options_.crash_points) crash_point_life(point);
+    loader.join();
+    if (!loader_problem_.empty()) problem("loading: " + loader_problem_);
+    run_to_end();
+    check_output(options_.orders.orders);
+    if (result_.problems.empty()) check_restored_state();
+    result_.rounds = 1;
   }
 
-  std::unique_ptr<DaemonProcess> start(const std::string& crash_point) {
-    if (options_.wipe_every > 0 && result_.lives > 0 && result_.lives % options_.wipe_every == 0 && !is_local())
+  // A bounded input is soon used up: round after round, each from nothing, until every kill has been made.
+  void run_local() {
+    topics_.load(in(), options_.orders, 0, options_.orders.orders, 0);
+    size_t kills = 0;
+    size_t points = 0;
+    do {
+      result_.rounds++;
       fs::remove_all(data());
-    result_.lives++;
-    std::map<std::string, std::string> environment;
+      fs::remove(out_file());
+      completed_ = false;
+      store_held_ = false;
+      while (!completed_ && kills < options_.kills) {
+        random_life();
+        kills++;
+      }
+      while (!completed_ && points < options_.crash_points.size()) crash_point_life(options_.crash_points[points++]);
+      run_to_end();
+      check_output(options_.orders.orders);
+    } while (result_.problems.empty() && (kills < options_.kills || points < options_.crash_points.size()));
+  }
+
+  void write_pipeline() {
+    for (const char* suffix : {"", "-2"}) {
+      std::ofstream daemon(folder_ / ("millrace" + std::string(suffix) + ".yaml"));
+      daemon << "data_dir: '" << data().string() << suffix << "'\n";
+    }
+    std::ofstream file(folder_ / "pipeline.yaml");
+    file << "version: 1\nname: " << options_.name << "\nkafka: {brokers: \"${BROKERS}\"}\n"
+         << "recovery: {mode: " << options_.mode << ", commit_interval: " << (is_local() ? "20ms" : "50ms") << "}\n"
+         << "state: {memtable: 64KiB}\n"  // so that there is always something to ingest
+         << "sources:\n  orders:\n    kafka: {topic: " << in() << (is_local() ? ", end: latest" : "") << "}\n"
+         << "    schema: {customer_id: string, amount: int, event_time: timestamp_ms, status: string}\n"
+         << "    event_time: event_time\n"
+         << "operators:\n  - id: paid\n    filter: status == \"paid\"\n"
+         << "  - id: revenue\n    aggregate:\n      key_by: [customer_id]\n      fields:\n"
+         << "        customer_id: key(customer_id)\n        revenue: sum(amount)\n        orders: count()\n"
+         << "      emit: " << options_.emit << "\nsinks:\n  out:\n";
+    if (is_local()) {
+      file << "    file: '" << out_file().string() << "'\n";
+    } else {
+      file << "    kafka: {topic: " << out() << ", key: customer_id, create: {partitions: 4}}\n";
+    }
+  }
+
+  std::unique_ptr<DaemonProcess> start_process(const std::string& crash_point, const std::string& suffix,
+                                               const std::string& brokers) {
+    std::map<std::string, std::string> environment = {{"BROKERS", brokers}};
     if (!crash_point.empty()) environment["MILLRACE_CRASHPOINT"] = crash_point;
     if (!options_.mutant.empty()) environment["MILLRACE_MUTANT"] = options_.mutant;
-    return std::make_unique<DaemonProcess>(options_.binary,
-                                           std::vector<std::string>{"run", "-c", (folder_ / "millrace.yaml").string(),
-                                                                    (folder_ / "pipeline.yaml").string()},
-                                           environment, (folder_ / "daemon.log").string());
+    const std::vector<std::string> arguments = {"run", "-c", (folder_ / ("millrace" + suffix + ".yaml")).string(),
+                                                (folder_ / "pipeline.yaml").string()};
+    return std::make_unique<DaemonProcess>(options_.binary, arguments, environment, log_file().string());
+  }
+
+  std::unique_ptr<DaemonProcess> start(const std::string& crash_point = "", const std::string& brokers = "") {
+    const bool full_load = crash_point.starts_with("bulk-load");
+    const bool wipe = options_.wipe_every > 0 && result_.lives > 0 && result_.lives % options_.wipe_every == 0;
+    if ((wipe || full_load) && !is_local()) {
+      fs::remove_all(data());
+      store_held_ = false;
+    }
+    result_.lives++;
+    std::error_code error;
+    log_begin_ = fs::exists(log_file(), error) ? fs::file_size(log_file()) : 0;
+    return start_process(crash_point, "", brokers.empty() ? options_.bootstrap : brokers);
+  }
+
+  // What the log says since the life began: how the state was restored.
+  void note_restored() {
+    std::ifstream file(log_file());
+    file.seekg(static_cast<std::streamoff>(log_begin_));
+    std::stringstream text;
+    text << file.rdbuf();
+    static const std::string words = "state restored from ";
+    for (std::string line; std::getline(text, line);) {
+      const size_t at = line.find(words);
+      if (at == std::string::npos) continue;
+      const std::string from = line.substr(at + words.size(), line.find(':', at) - at - words.size());
+      const auto records = static_cast<uint64_t>(std::atoll(line.c_str() + line.find(':', at) + 1));
+      if (from == "full") {
+        result_.full_starts++;
+        result_.most_full_records = std::max(result_.most_full_records, records);
+        if (store_held_) problem("the local store was there, and yet everything was restored: " + line);
+      } else if (from == "tail" || from == "local") {
+        result_.tail_starts++;
+        result_.most_tail_records = std::max(result_.most_tail_records, records);
+      }
+      store_held_ = store_held_ || from != "empty";
+    }
   }
 
   void note_progress() {
+    note_restored();
     if (is_local()) return;
     const int64_t committed = topics_.committed_offsets(options_.name, in());
     if (committed > committed_) result_.lives_with_progress++;
-    if (committed < committed_) result_.problems += "committed offsets went back\n";
+    if (committed < committed_) problem("committed offsets went back");
     committed_ = committed;
   }
 
   // A process that ended by itself: fine if its input was used up, a failure otherwise.
   void note_exit(int status) {
+    note_restored();
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && is_local()) {
       completed_ = true;
       return;
     }
-    result_.problems += "a life ended with wait status " + std::to_string(status) + "\n";
+    problem("a life ended with wait status " + std::to_string(status) + "; see " + log_file().string());
   }
 
+  bool every(size_t n) const { return n > 0 && !is_local() && (result_.lives + 1) % n == 0; }
+  int random_ms(int low, int high) { return low + static_cast<int>(random_() % static_cast<uint64_t>(high - low + 1)); }
+
   void random_life() {
-    const auto daemon = start("");
-    const int life_ms =
-        options_.min_life_ms +
-        static_cast<int>(random_() % static_cast<uint64_t>(options_.max_life_ms - options_.min_life_ms + 1));
-    if (const auto status = daemon->wait(life_ms)) return note_exit(*status);
+    if (every(options_.rival_every)) return rival_life();
+    if (every(options_.late_commit_every)) return late_commit_life();
+    const auto daemon = start();
+    if (const auto status = daemon->wait(random_ms(options_.min_life_ms, options_.max_life_ms))) {
+      return note_exit(*status);
+    }
+    daemon->signal(SIGKILL);
+    daemon->wait(10'000);
+    note_progress();
+  }
+
+  // Two processes: one has to give way, and says so; then the other is killed.
+  void rival_life() {
+    const auto first = start();
+    sleep_ms(random_ms(300, 900));
+    const auto second = start_process("", "-2", options_.bootstrap);
+    sleep_ms(random_ms(1500, 2500));
+    size_t alive = 0;
+    for (DaemonProcess* daemon : {first.get(), second.get()}) {
+      const auto status = daemon->wait(0);
+      alive += status ? 0 : 1;
+      if (status && !(WIFEXITED(*status) && WEXITSTATUS(*status) == 1))
+        problem("a rival ended with wait status " + std::to_string(*status));
+      daemon->signal(SIGKILL);
+      daemon->wait(10'000);
+    }
+    if (alive == 0) problem("both rivals ended");
+    store_held_ = false;  // the log has lines of both
+    note_progress();
+    store_held_ = false;
+  }
+
+  // Commits that arrive when the client has long repeated them.
+  void late_commit_life() {
+    const auto daemon = start("", options_.proxied_bootstrap);
+    for (int i = 0; i < 4; i++) {
+      if (const auto status = daemon->wait(random_ms(400, 700))) return note_exit(*status);
+      options_.late_commit();
+    }
+    if (const auto status = daemon->wait(500)) return note_exit(*status);
     daemon->signal(SIGKILL);
     daemon->wait(10'000);
     note_progress();
@@ -116,16 +229,21 @@ class KillCampaign {
   // One life that ends at a named point. Points that this pipeline does not pass often enough are left after a while.
   void crash_point_life(const std::string& point) {
     const auto daemon = start(point);
-    const auto status = daemon->wait(8'000);
-    if (status && WIFSIGNALED(*status)) result_.crash_points_hit++;
+    const auto status = daemon->wait(options_.crash_point_wait_ms);
+    if (status && WIFSIGNALED(*status)) {
+      result_.crash_points_hit++;
+    } else {
+      result_.crash_points_missed.push_back(point);
+    }
     if (status) return note_exit(*status);
     daemon->signal(SIGKILL);
     daemon->wait(10'000);
+    note_progress();
   }
 
   void run_to_end() {
     if (completed_) return;
-    const auto daemon = start("");
+    const auto daemon = start();
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(3);
     const int64_t end = topics_.end_offsets(in());
     while (std::chrono::steady_clock::now() < deadline) {
@@ -133,13 +251,15 @@ class KillCampaign {
       if (!is_local() && topics_.committed_offsets(options_.name, in()) >= end) break;
     }
     daemon->signal(SIGTERM);
-    const auto status = daemon->wait(30'000);
-    if (!status)
-      result_.problems += "did not stop within 30 s of SIGTERM\n";
-    else if (!WIFEXITED(*status) || WEXITSTATUS(*status) != 0)
-      result_.problems += "SIGTERM: wait status " + std::to_string(*status) + "\n";
-    if (!is_local() && topics_.committed_offsets(options_.name, in()) != end)
-      result_.problems += "did not reach the end of the input\n";
+    const auto status = daemon->wait(45'000);
+    note_restored();
+    if (!status) {
+      problem("did not stop within 45 s of SIGTERM");
+    } else if (!WIFEXITED(*status) || WEXITSTATUS(*status) != 0) {
+      problem("SIGTERM: wait status " + std::to_string(*status));
+    }
+    if (is_local()) problem("the bounded input did not end within 3 minutes");
+    if (!is_local() && topics_.committed_offsets(options_.name, in()) != end) problem("the end was not reached");
   }
 
   void check_output(uint64_t orders) {
@@ -163,6 +283,7 @@ class KillCampaign {
   // With the state directory gone, more orders must continue from exact state.
   void check_restored_state() {
     fs::remove_all(data());
+    store_held_ = false;
     const uint64_t more = options_.orders.customers * 2;
     topics_.load(in(), options_.orders, options_.orders.orders, options_.orders.orders + more, 0);
     run_to_end();
@@ -174,8 +295,10 @@ class KillCampaign {
   std::mt19937_64 random_;
   fs::path folder_;
   CampaignResult result_;
-  std::atomic<bool> loaded_{false};
-  bool completed_ = false;
+  std::string loader_problem_;
+  bool completed_ = false;   // local: the round's input was used up
+  bool store_held_ = false;  // the local store holds a progress record: from now on only tails are replayed
+  uintmax_t log_begin_ = 0;
   int64_t committed_ = 0;
 };
 

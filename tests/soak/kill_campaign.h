@@ -2,6 +2,7 @@
 // the state must be exact.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -14,14 +15,22 @@ struct CampaignOptions {
   std::string bootstrap;
   std::string folder;              // for data, logs and pipeline files
   std::string name;                // of the pipeline; unique on the broker
-  std::string mode = "changelog";  // changelog (Kafka to Kafka) | local (Kafka to file)
+  std::string mode = "changelog";  // changelog (Kafka to Kafka) | local (Kafka to file, one round after the other)
   std::string emit = "update";
   OrdersOptions orders;
   uint64_t per_second = 20'000;  // changelog: how fast orders flow while the pipeline is killed
   size_t kills = 5;              // at random moments
   int min_life_ms = 150, max_life_ms = 1500;
   std::vector<std::string> crash_points;  // "name:n", one life each
+  int crash_point_wait_ms = 8000;         // a point that is not passed by then is left
   size_t wipe_every = 0;                  // 0: never; n: the state directory is deleted before every n-th life
+  // Every n-th life has a rival on another data directory for its second half. changelog only; 0: never.
+  size_t rival_every = 0;
+  // Every n-th life talks to the broker through this address, and late_commit makes its next commit arrive late, after
+  // the client has lost the connection. changelog only; 0: never.
+  size_t late_commit_every = 0;
+  std::string proxied_bootstrap;
+  std::function<void()> late_commit;
   std::string mutant;  // set: a mutation of the code is switched on, and the campaign is expected to find it
 };
 
@@ -30,7 +39,12 @@ struct CampaignResult {
   size_t lives = 0;
   size_t lives_with_progress = 0;
   size_t crash_points_hit = 0;
+  std::vector<std::string> crash_points_missed;
+  size_t rounds = 0;
   uint64_t output_rows = 0;
+  // Changelog or epoch log records replayed at the starts: with the store there, and with it gone.
+  size_t tail_starts = 0, full_starts = 0;
+  uint64_t most_tail_records = 0, most_full_records = 0;
 };
 
 CampaignResult run_kill_campaign(const CampaignOptions& options);
