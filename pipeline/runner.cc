@@ -169,6 +169,9 @@ RecoverySettings recovery_settings(const Plan& plan, const std::string& data_dir
   settings.state = spec.state;
   settings.state.directory = settings.data_directory + "/state";
   settings.accept_reset = accept_reset;
+  // A transaction is open for a whole epoch; the default suits intervals of up to 3 s.
+  settings.transaction_timeout_ms =
+      std::max(settings.transaction_timeout_ms, static_cast<int>(3 * spec.max_commit_interval_ms));
   for (const PlannedOperator& op : plan.operators)
     if (op.keyed()) settings.operators.push_back({op.spec->id, op.spec->plan->state_descriptor()});
   for (const PlannedSource& source : plan.sources)

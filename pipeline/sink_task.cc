@@ -4,7 +4,8 @@
 
 namespace millrace {
 namespace {
-constexpr int64_t kRetryMs = 1;  // the client's queue was full
+constexpr int64_t kRetryMs = 1;       // the client's queue was full
+constexpr int kMessagesPerTurn = 16;  // then a commit gets its turn, however full the inbox is
 }
 
 SinkTask::SinkTask(size_t id, std::shared_ptr<Strand> strand, TaskEvents& events, const Plan& plan, Settings settings)
@@ -41,8 +42,10 @@ void SinkTask::schedule() {
 }
 
 void SinkTask::turn() {
-  scheduled_.store(false, std::memory_order_release);
-  while (opened_ && !failed_) {
+  // An exchange, not a store: a wake() that still sees true has its open_epoch seen by the reads below.
+  scheduled_.exchange(false, std::memory_order_acq_rel);
+  if (!opened_ || failed_) return;
+  for (int i = 0; i < kMessagesPerTurn; i++) {
     bool idle = false;
     auto more = step(&idle);
     if (!more.is_ok()) {
@@ -51,6 +54,7 @@ void SinkTask::turn() {
     }
     if (!*more || idle) return;
   }
+  schedule();
 }
 
 Result<bool> SinkTask::step(bool* idle) {

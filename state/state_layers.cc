@@ -38,7 +38,8 @@ void LaneState::add_undecided(DeltaPtr delta) {
   MR_CHECK(delta != nullptr);
   if (delta->size() == 0) return;
   std::lock_guard lock(mutex_);
-  MR_CHECK(runs_->empty() || runs_->back()->last_epoch() < delta->first_epoch());
+  // Equal: a lane whose cache is full cuts within the epoch.
+  MR_CHECK(runs_->empty() || runs_->back()->last_epoch() <= delta->first_epoch());
   auto runs = std::make_shared<Runs>(*runs_);
   runs->push_back(std::move(delta));
   runs_ = std::move(runs);
@@ -192,7 +193,14 @@ size_t StateLayers::decided_bytes(uint64_t epoch) const {
   return bytes;
 }
 
-size_t StateLayers::pending_bytes() const { return decided_bytes(UINT64_MAX); }
+size_t StateLayers::pending_bytes() const {
+  uint64_t decided = 0;
+  {
+    std::lock_guard lock(work_->mutex);
+    decided = work_->decided;
+  }
+  return decided_bytes(decided);
+}
 
 Status StateLayers::decide(uint64_t epoch, std::string progress) {
   const int64_t now_ms = options_.now_ms();

@@ -48,7 +48,7 @@ class SmallDisk {
   bool mounted() const { return mounted_; }
   // Writes until nothing fits any more.
   void fill() const {
-    std::ofstream file(folder_ + "/filler", std::ios::binary);
+    std::ofstream file(folder_ + "/filler", std::ios::binary | std::ios::app);
     const std::string block(4096, 'x');
     for (int i = 0; i < 100'000 && file.write(block.data(), 4096).flush(); i++) {
     }
@@ -111,7 +111,8 @@ TEST_CASE("a full disk stops the pipeline clearly, and with room it goes on") {
   world.load(30'000);
   CHECK_MESSAGE(daemon->exit_code() == 1, daemon->log());
   CHECK_MESSAGE(daemon->says("MR4003", 0), daemon->log());
-  // Still full: the same again, not something else.
+  // Fuller still, since what had failed was removed: the same again, not something else.
+  disk.fill();
   daemon = world.start();
   CHECK_MESSAGE(daemon->exit_code() == 1, daemon->log());
   CHECK_MESSAGE(daemon->says("MR4003", 0), daemon->log());

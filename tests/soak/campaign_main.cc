@@ -18,7 +18,7 @@ namespace millrace {
 namespace {
 
 constexpr int kOccurrences = 5;
-constexpr int kLateMs = 60;
+constexpr int kLateMs[] = {60, 120, 200, 300};  // in turn: past the repetition and into the next transactions
 
 // Passed once in a life, so that its occurrences are lives.
 const std::set<std::string> kOncePerLife = {"bulk-load-finish", "bulk-load-run", "recover-begin", "recover-restored"};
@@ -115,14 +115,18 @@ int run(int argc, char** argv) {
     proxy.forward_to(broker->proxied_port());
     options.bootstrap = broker->bootstrap();
     options.proxied_bootstrap = "127.0.0.1:" + std::to_string(proxy.port());
-    options.late_commit = [&proxy] { proxy.hold_back(kKafkaEndTxn, kLateMs); };
+    options.late_commit = [&proxy, n = size_t{0}]() mutable {
+      proxy.hold_back(kKafkaEndTxn, kLateMs[n++ % std::size(kLateMs)]);
+    };
   } else if (options.late_commit_every > 0) {
     std::fprintf(stderr, "kill_campaign: --late-commit-every needs a broker of its own\n");
     return 2;
   }
   const bool own_folder = options.folder.empty();
   if (own_folder) options.folder = (std::filesystem::temp_directory_path() / options.name).string();
-  const CampaignResult result = run_kill_campaign(options);
+  CampaignResult result = run_kill_campaign(options);
+  if (options.kills >= 20 && result.lives_with_progress * 2 < result.lives - result.crash_point_lives)
+    result.problems += "progress in less than half of the lives\n";
   print(options, result);
   if (own_folder && result.problems.empty()) std::filesystem::remove_all(options.folder);
   return result.problems.empty() ? 0 : 1;

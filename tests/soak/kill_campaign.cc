@@ -56,6 +56,7 @@ class KillCampaign {
         loader_problem_ = error.what();
       }
     });
+    first_life();
     for (size_t i = 0; i < options_.kills; i++) random_life();
     for (const std::string& point : options_.crash_points) crash_point_life(point);
     loader.join();
@@ -76,7 +77,7 @@ class KillCampaign {
       fs::remove_all(data());
       fs::remove(out_file());
       completed_ = false;
-      store_held_ = false;
+      local_epoch_ = 0;
       while (!completed_ && kills < options_.kills) {
         random_life();
         kills++;
@@ -133,35 +134,55 @@ class KillCampaign {
     return start_process(crash_point, "", brokers.empty() ? options_.bootstrap : brokers);
   }
 
-  // What the log says since the life began: how the state was restored.
+  // What the log says since it was last read: how the state was restored.
   void note_restored() {
     std::ifstream file(log_file());
     file.seekg(static_cast<std::streamoff>(log_begin_));
     std::stringstream text;
     text << file.rdbuf();
-    static const std::string words = "state restored from ";
+    log_begin_ += text.str().size();
     for (std::string line; std::getline(text, line);) {
-      const size_t at = line.find(words);
-      if (at == std::string::npos) continue;
-      const std::string from = line.substr(at + words.size(), line.find(':', at) - at - words.size());
-      const auto records = static_cast<uint64_t>(std::atoll(line.c_str() + line.find(':', at) + 1));
-      if (from == "full") {
-        result_.full_starts++;
-        result_.most_full_records = std::max(result_.most_full_records, records);
-        if (store_held_) problem("the local store was there, and yet everything was restored: " + line);
-      } else if (from == "tail" || from == "local") {
-        result_.tail_starts++;
-        result_.most_tail_records = std::max(result_.most_tail_records, records);
-      }
-      store_held_ = store_held_ || from != "empty";
+      if (line.find("mode changelog: epoch ") != std::string::npos) note_changelog_start(line);
+      if (line.find("mode local: state found at epoch ") != std::string::npos) note_local_start(line);
     }
   }
 
-  void note_progress() {
+  static uint64_t number_behind(const std::string& line, const std::string& words) {
+    const size_t at = line.find(words);
+    return at == std::string::npos ? 0 : static_cast<uint64_t>(std::atoll(line.c_str() + at + words.size()));
+  }
+
+  void note_changelog_start(const std::string& line) {
+    static const std::string words = "state restored from ";
+    const size_t at = line.find(words);
+    if (at == std::string::npos) return;
+    const std::string from = line.substr(at + words.size(), line.find(':', at) - at - words.size());
+    const uint64_t records = number_behind(line, words + from + ": ");
+    if (from == "full") {
+      result_.full_starts++;
+      result_.most_full_records = std::max(result_.most_full_records, records);
+      if (store_held_ && !two_stores_) problem("the local store was there, and yet everything was restored: " + line);
+    } else if (from != "empty") {
+      result_.tail_starts++;
+      result_.most_tail_records = std::max(result_.most_tail_records, records);
+    }
+    store_held_ = store_held_ || from != "empty";
+  }
+
+  void note_local_start(const std::string& line) {
+    result_.tail_starts++;
+    result_.most_tail_records = std::max(result_.most_tail_records, number_behind(line, ", "));
+    // What an earlier life of this round has decided.
+    const uint64_t epoch = number_behind(line, "state found at epoch ");
+    if (epoch > local_epoch_) result_.lives_with_progress++;
+    local_epoch_ = epoch;
+  }
+
+  void note_progress(bool crash_point = false) {
     note_restored();
     if (is_local()) return;
     const int64_t committed = topics_.committed_offsets(options_.name, in());
-    if (committed > committed_) result_.lives_with_progress++;
+    if (committed > committed_ && !crash_point) result_.lives_with_progress++;
     if (committed < committed_) problem("committed offsets went back");
     committed_ = committed;
   }
@@ -172,6 +193,7 @@ class KillCampaign {
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && is_local()) {
       completed_ = true;
+      result_.lives_with_progress++;
       return;
     }
     problem("a life ended with wait status " + std::to_string(status) + "; see " + log_file().string());
@@ -179,6 +201,17 @@ class KillCampaign {
 
   bool every(size_t n) const { return n > 0 && !is_local() && (result_.lives + 1) % n == 0; }
   int random_ms(int low, int high) { return low + static_cast<int>(random_() % static_cast<uint64_t>(high - low + 1)); }
+
+  // Topics are made and the broker warms up; killed as soon as something is decided.
+  void first_life() {
+    const auto daemon = start();
+    for (int i = 0; i < 300 && topics_.committed_offsets(options_.name, in()) == 0; i++) {
+      if (const auto status = daemon->wait(100)) return note_exit(*status);
+    }
+    daemon->signal(SIGKILL);
+    daemon->wait(10'000);
+    note_progress();
+  }
 
   void random_life() {
     if (every(options_.rival_every)) return rival_life();
@@ -208,9 +241,9 @@ class KillCampaign {
       daemon->wait(10'000);
     }
     if (alive == 0) problem("both rivals ended");
-    store_held_ = false;  // the log has lines of both
+    two_stores_ = true;
     note_progress();
-    store_held_ = false;
+    two_stores_ = false;
   }
 
   // Commits that arrive when the client has long repeated them.
@@ -228,6 +261,7 @@ class KillCampaign {
 
   // One life that ends at a named point. Points that this pipeline does not pass often enough are left after a while.
   void crash_point_life(const std::string& point) {
+    result_.crash_point_lives++;
     const auto daemon = start(point);
     const auto status = daemon->wait(options_.crash_point_wait_ms);
     if (status && WIFSIGNALED(*status)) {
@@ -235,10 +269,11 @@ class KillCampaign {
     } else {
       result_.crash_points_missed.push_back(point);
     }
-    if (status) return note_exit(*status);
+    if (status) note_exit(*status);
+    if (status) return note_progress(true);
     daemon->signal(SIGKILL);
     daemon->wait(10'000);
-    note_progress();
+    note_progress(true);
   }
 
   void run_to_end() {
@@ -252,7 +287,7 @@ class KillCampaign {
     }
     daemon->signal(SIGTERM);
     const auto status = daemon->wait(45'000);
-    note_restored();
+    note_progress();
     if (!status) {
       problem("did not stop within 45 s of SIGTERM");
     } else if (!WIFEXITED(*status) || WEXITSTATUS(*status) != 0) {
@@ -298,8 +333,10 @@ class KillCampaign {
   std::string loader_problem_;
   bool completed_ = false;   // local: the round's input was used up
   bool store_held_ = false;  // the local store holds a progress record: from now on only tails are replayed
+  bool two_stores_ = false;  // the log has lines of both rivals
   uintmax_t log_begin_ = 0;
   int64_t committed_ = 0;
+  uint64_t local_epoch_ = 0;
 };
 
 }  // namespace

@@ -37,7 +37,8 @@ struct CampaignOptions {
 struct CampaignResult {
   std::string problems;  // "" = exact
   size_t lives = 0;
-  size_t lives_with_progress = 0;
+  size_t crash_point_lives = 0;    // many of them end before anything is decided
+  size_t lives_with_progress = 0;  // of the others (local: of all)
   size_t crash_points_hit = 0;
   std::vector<std::string> crash_points_missed;
   size_t rounds = 0;

@@ -211,10 +211,18 @@ int64_t TopicClient::end_offsets(const std::string& topic) const {
 }
 
 int64_t TopicClient::committed_offsets(const std::string& group, const std::string& topic) const {
-  const Client client = make_reader(bootstrap_, group);
+  // Not read_committed, which would wait until the transaction of a process that was killed is over.
+  const Client client =
+      make_client(RD_KAFKA_CONSUMER, bootstrap_, {{"group.id", group}, {"isolation.level", "read_uncommitted"}});
   const List list = partition_list(client.get(), topic);
-  if (const auto error = rd_kafka_committed(client.get(), list.get(), 20'000))
-    fail("committed offsets of " + group, error);
+  // A broker that has just started says for a moment that it does not coordinate the group.
+  rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
+  for (int attempt = 0; attempt < 50; attempt++) {
+    error = rd_kafka_committed(client.get(), list.get(), 20'000);
+    if (error != RD_KAFKA_RESP_ERR_NOT_COORDINATOR && error != RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  if (error) fail("committed offsets of " + group, error);
   int64_t sum = 0;
   for (int i = 0; i < list->cnt; i++) sum += list->elems[i].offset > 0 ? list->elems[i].offset : 0;
   return sum;
