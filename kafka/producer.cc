@@ -127,10 +127,15 @@ Result<int32_t> RdProducer::partition_count(KafkaTopic* topic) {
 Result<KafkaTopic*> RdProducer::topic(const std::string& name) {
   KafkaTopic* topic = find_or_add(name);
   if (topic == nullptr) return from_kafka(rd_kafka_last_error(), fmt::format("cannot use topic {}", name));
-  if (!topic->delivered.empty()) return topic;
+  {
+    std::lock_guard lock(mutex_);
+    if (!topic->delivered.empty()) return topic;
+  }
   MR_ASSIGN(const int32_t partitions, partition_count(topic));
-  topic->delivered = std::vector<std::atomic<int64_t>>(static_cast<size_t>(partitions));
-  for (auto& offset : topic->delivered) offset.store(-1, std::memory_order_relaxed);
+  std::vector<std::atomic<int64_t>> delivered(static_cast<size_t>(partitions));
+  for (auto& offset : delivered) offset.store(-1, std::memory_order_relaxed);
+  std::lock_guard lock(mutex_);  // two sinks may open the same topic at once
+  if (topic->delivered.empty()) topic->delivered = std::move(delivered);
   return topic;
 }
 
@@ -144,6 +149,7 @@ Status RdProducer::create_topic(const std::string& name, int partitions, int tim
 Produced RdProducer::produce(KafkaTopic* topic, const KafkaRecordOut& record) {
   const size_t bytes = record.key.size() + record.value.size() + header_bytes(record) + kRecordFramingBytes;
   if (bytes > options_.max_message_bytes) return Produced::kTooLarge;
+  if (flushing_.load(std::memory_order_acquire) > 0) return Produced::kQueueFull;
   if (transaction_began_ms_.load(std::memory_order_relaxed) == 0) transaction_began_ms_ = steady_ms();
   std::array<rd_kafka_vu_t, 7> fields;
   fields[0].vtype = RD_KAFKA_VTYPE_RKT;
@@ -191,7 +197,9 @@ void RdProducer::poll(int timeout_ms) {
 }
 
 Status RdProducer::flush(int timeout_ms) {
+  flushing_.fetch_add(1, std::memory_order_acq_rel);
   const rd_kafka_resp_err_t error = rd_kafka_flush(handle(), timeout_ms);
+  flushing_.fetch_sub(1, std::memory_order_acq_rel);
   MR_RETURN_IF_ERROR(this->error());
   if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return Status::ok();
   return from_kafka(error,

@@ -67,6 +67,7 @@ class RdProducer : public KafkaProducer, private RdClient::Observer {
   mutable std::mutex mutex_;                      // of what follows
   std::vector<std::unique_ptr<KafkaTopic>> topics_;
   Status failure_;
+  std::atomic<int> flushing_{0};  // other threads wait: rd_kafka_flush ends only when nothing at all is queued
   std::atomic<bool> failed_{false};
   std::atomic<bool> purged_{false};  // librdkafka gave the transaction up: it will not commit
 };

@@ -117,6 +117,8 @@ void Incarnation::build_sources(uint64_t) {
     settings.context.log = settings_.log;
     settings.context.kafka = plan_.spec->kafka;
     settings.context.keyed_state = plan_.has_keyed_state();
+    for (const SourceProgress& known : recovered_.progress.sources)
+      if (known.source == plan_.sources[i].spec->name) settings.context.known = true;
     settings.context.accept_reset = settings_.recovery.accept_reset;
     settings.limits.max_rows = settings_.max_batch_rows;
     sources_.push_back(std::make_unique<SourceTask>(tasks_++, settings_.executor->blocking("source"),
@@ -203,8 +205,8 @@ void Incarnation::connect() {
     if (std::find(letters.begin(), letters.end(), i) != letters.end()) continue;
     std::map<size_t, size_t> channels;
     for (size_t letter : letters)
-      channels[letter] =
-          sinks_[i]->outputs().add({&sinks_[letter]->inbox(), sinks_[letter]->inbox().add_channel([] {})});
+      channels[letter] = sinks_[i]->outputs().add(
+          {&sinks_[letter]->inbox(), sinks_[letter]->inbox().add_channel([task = sinks_[i].get()] { task->wake(); })});
     sinks_[i]->connect(std::move(channels));
   }
 }

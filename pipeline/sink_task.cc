@@ -6,7 +6,7 @@ namespace millrace {
 namespace {
 constexpr int64_t kRetryMs = 1;       // the client's queue was full
 constexpr int kMessagesPerTurn = 16;  // then a commit gets its turn, however full the inbox is
-}
+}  // namespace
 
 SinkTask::SinkTask(size_t id, std::shared_ptr<Strand> strand, TaskEvents& events, const Plan& plan, Settings settings)
     : Task(id, std::move(strand), events),
@@ -58,6 +58,7 @@ void SinkTask::turn() {
 }
 
 Result<bool> SinkTask::step(bool* idle) {
+  if (!outputs_.have_room()) return false;  // dead letters of this sink
   if (writing_) return write();
   auto message = inbox_.pop();
   if (!message) {

@@ -97,7 +97,7 @@ std::string way_out(const std::string& group) {
 
 Status KafkaSource::open(const std::vector<SourcePosition>& resume, const SourceNeeds& needs) {
   needs_ = needs;
-  first_start_ = resume.empty();
+  first_start_ = resume.empty() && !context_.known;
   accept_reset_ = context_.accept_reset;
   partitions_.clear();
   missing_.clear();

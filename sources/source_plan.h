@@ -28,7 +28,8 @@ struct SourceContext {
   const Clock* clock = nullptr;
   Logger log;
   KafkaConfig kafka;
-  bool keyed_state = false;   // a changed partition count is an error then
+  bool known = false;        // the progress record has positions of this source, maybe of no partition: `start` is past
+  bool keyed_state = false;  // a changed partition count is an error then
   bool accept_reset = false;  // --accept-reset: go on where open() would refuse positions that mean something else now
 };
 

@@ -107,9 +107,14 @@ TEST_CASE("a full disk stops the pipeline clearly, and with room it goes on") {
   run_once(world);
   auto daemon = world.start();
   REQUIRE(daemon->says("state restored from"));
-  disk.fill();
-  world.load(30'000);
-  CHECK_MESSAGE(daemon->exit_code() == 1, daemon->log());
+  // Compactions may give room back, so it is filled again and again.
+  int code = -1;
+  for (int i = 0; i < 40 && code == -1; i++) {
+    disk.fill();
+    world.load(2000);
+    code = daemon->exit_code(500);
+  }
+  CHECK_MESSAGE(code == 1, daemon->log());
   CHECK_MESSAGE(daemon->says("MR4003", 0), daemon->log());
   // Fuller still, since what had failed was removed: the same again, not something else.
   disk.fill();

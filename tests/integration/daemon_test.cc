@@ -216,6 +216,21 @@ TEST_CASE("a broker that is killed and comes back") {
   CHECK(world.problems() == "");
 }
 
+TEST_CASE("a broker that stands still until its controller takes it for dead") {
+  NEED_BROKER();
+  TestPipeline world(*kafka, "frozen");
+  auto daemon = world.start();
+  world.load(500);
+  REQUIRE_MESSAGE(world.caught_up(), daemon->log());
+  kafka->broker->suspend();
+  std::this_thread::sleep_for(std::chrono::milliseconds(4000));
+  kafka->broker->resume();
+  world.load(500);
+  REQUIRE_MESSAGE(world.caught_up(60'000), daemon->log());
+  CHECK(daemon->stop() == 0);
+  CHECK(world.problems() == "");
+}
+
 TEST_CASE("a missing topic is waited for, or refused") {
   NEED_BROKER();
   TestPipelineOptions options;

@@ -61,6 +61,20 @@ List partition_list(rd_kafka_t* client, const std::string& topic) {
   return list;
 }
 
+// Where a reader stands in each partition, and where that ends.
+std::string standing(rd_kafka_t* client, rd_kafka_topic_partition_list_t* list) {
+  rd_kafka_position(client, list);
+  std::string text;
+  for (int i = 0; i < list->cnt; i++) {
+    const rd_kafka_topic_partition_t& at = list->elems[i];
+    int64_t low = -1, high = -1;
+    rd_kafka_query_watermark_offsets(client, at.topic, at.partition, &low, &high, 10'000);
+    text += "; partition " + std::to_string(at.partition) + " at " + std::to_string(at.offset) + " of " +
+            std::to_string(low) + " to " + std::to_string(high);
+  }
+  return text;
+}
+
 }  // namespace
 
 void TopicClient::create_topic(const std::string& topic, int partitions,
@@ -166,7 +180,7 @@ void TopicClient::read_all(const std::string& topic, const std::function<void(co
     rd_kafka_message_t* message = rd_kafka_consumer_poll(client.get(), 1000);
     if (!message) {
       if (std::chrono::steady_clock::now() > deadline)
-        throw std::runtime_error("no end of " + topic + " within a minute");
+        throw std::runtime_error("no end of " + topic + " within a minute" + standing(client.get(), list.get()));
       continue;
     }
     deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
