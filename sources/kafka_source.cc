@@ -19,6 +19,12 @@ constexpr int64_t kCheckTopicsEveryMs = 30'000;
 constexpr int64_t kTopicRetryMinMs = 100;
 constexpr int64_t kTopicRetryMaxMs = 5000;
 constexpr int kIdleWaitMs = 50;
+// A partition that gives nothing for so long while the broker says that there is something; longer while others give.
+constexpr int64_t kStallMs = 10'000;
+constexpr int64_t kStallBesideOthersMs = 60'000;
+constexpr int64_t kMaxStallMs = 600'000;
+constexpr int64_t kStallCheckEveryMs = 1000;
+constexpr int64_t kPausedMs = 3000;  // between two polls: the pipeline did not ask
 
 struct Partition {
   TopicPartition at;
@@ -27,6 +33,8 @@ struct Partition {
   int64_t end = INT64_MAX;    // bounded: the first offset that is not read
   int64_t last_ms = kNoTime;  // broker's time of the last record
   bool at_end = false;
+  int64_t seen_position = -1;  // when it was last looked at for a stall
+  int64_t moved_ms = 0;        // when the position was last seen to move
 };
 
 class KafkaSource : public Source {
@@ -57,6 +65,9 @@ class KafkaSource : public Source {
   Status assign();
   Status serve_missing_topics();
   Status check_topics();
+  Status open_consumer();
+  Status heal_stall();
+  bool note_moves(int64_t now, bool was_paused);
   void commit_released();
   Status take(const KafkaPoll& polled, SourcePoll* poll);
   std::pair<uint32_t, size_t> select(const KafkaPoll& polled, SourcePoll* poll);
@@ -82,6 +93,9 @@ class KafkaSource : public Source {
   int64_t next_topic_try_ms_ = 0;
   int64_t topic_pause_ms_ = kTopicRetryMinMs;
   int64_t next_topic_check_ms_ = 0;
+  int64_t polled_ms_ = 0;
+  int64_t next_stall_check_ms_ = 0;
+  int64_t stall_ms_ = kStallMs;  // doubles with every new consumer that did not help
 
   std::vector<PartitionOffset> released_;
   bool released_pending_ = false;
@@ -108,10 +122,7 @@ Status KafkaSource::open(const std::vector<SourcePosition>& resume, const Source
     context_.log.warn("source {}: topic {} is no longer read", context_.source, at.topic);
   }
   MR_ASSIGN(admin_, KafkaAdmin::create(context_.kafka, context_.log));
-  KafkaConsumerOptions consumer;
-  consumer.group = options_.group;
-  consumer.queue_bytes = options_.queue_bytes;
-  MR_ASSIGN(consumer_, KafkaConsumer::create(context_.kafka, consumer, context_.log));
+  MR_RETURN_IF_ERROR(open_consumer());
   for (const std::string& topic : options_.topics) {
     MR_ASSIGN(const bool there, try_topic(topic));
     if (there) continue;
@@ -264,6 +275,53 @@ Status KafkaSource::assign() {
   return consumer_->assign(offsets);
 }
 
+Status KafkaSource::open_consumer() {
+  KafkaConsumerOptions options;
+  options.group = options_.group;
+  options.queue_bytes = options_.queue_bytes;
+  MR_ASSIGN(consumer_, KafkaConsumer::create(context_.kafka, options, context_.log));
+  return Status::ok();
+}
+
+// True when some partition has given something not long ago. While nobody asks, nothing can move.
+bool KafkaSource::note_moves(int64_t now, bool was_paused) {
+  bool any = false;
+  for (Partition& partition : partitions_) {
+    const bool moved = partition.position != partition.seen_position;
+    if (moved && partition.seen_position >= 0) stall_ms_ = kStallMs;
+    if (moved || was_paused) partition.moved_ms = now;
+    partition.seen_position = partition.position;
+    any = any || now - partition.moved_ms < kStallMs;
+  }
+  return any;
+}
+
+// librdkafka may stop fetching a partition for good when its broker was away so long that metadata did not name it for
+// a while. A new client fetches again. What a foreign open transaction holds back looks the same, so a new client is
+// tried ever more rarely.
+Status KafkaSource::heal_stall() {
+  const int64_t now = now_ms();
+  const bool was_paused = now - polled_ms_ > kPausedMs;
+  polled_ms_ = now;
+  if (now < next_stall_check_ms_ && !was_paused) return Status::ok();
+  next_stall_check_ms_ = now + kStallCheckEveryMs;
+  const bool others_give = note_moves(now, was_paused);
+  const int64_t limit_ms = std::max(stall_ms_, others_give ? kStallBesideOthersMs : kStallMs);
+  for (Partition& partition : partitions_) {
+    if (now - partition.moved_ms < limit_ms || partition.position >= partition.end) continue;
+    partition.moved_ms = now;  // not again before the same time has passed
+    const auto marks = admin_->watermarks({partition.at}, kRequestTimeoutMs);
+    if (!marks.is_ok() || (*marks)[0].high <= partition.position) continue;
+    context_.log.warn("source {}: topic {} partition {} ends at {}, but nothing came behind {} for {} s; reconnecting",
+                      context_.source, partition.at.topic, partition.at.partition, (*marks)[0].high, partition.position,
+                      limit_ms / 1000);
+    stall_ms_ = std::min(stall_ms_ * 2, kMaxStallMs);
+    MR_RETURN_IF_ERROR(open_consumer());
+    return assign();
+  }
+  return Status::ok();
+}
+
 Status KafkaSource::serve_missing_topics() {
   if (now_ms() < next_topic_try_ms_) return Status::ok();
   const size_t before = partitions_.size();
@@ -321,6 +379,7 @@ Status KafkaSource::poll(const SourceLimits& limits, int timeout_ms, SourcePoll*
     // Control records and aborted ones in between are nothing to come back to.
     partition.position = std::max(partition.position, std::min(position, partition.end));
   }
+  MR_RETURN_IF_ERROR(heal_stall());
   if (options_.bounded && missing_.empty()) {
     poll->end_of_input = std::all_of(partitions_.begin(), partitions_.end(),
                                      [](const Partition& partition) { return partition.position >= partition.end; });

@@ -32,7 +32,10 @@ DaemonBroker* daemon_broker() {
     KafkaBrokerOptions options;
     options.advertised_proxy_port = made->proxy.port();
     // Transactions of a process that is gone or stopped are aborted soon after their timeout.
-    options.settings = {{"transaction.abort.timed.out.transaction.cleanup.interval.ms", "1000"}};
+    // On a busy machine two seconds without a heartbeat happen, and a broker that its controller takes for dead for a
+    // moment can leave a librdkafka client stuck: that has a test of its own.
+    options.settings = {{"transaction.abort.timed.out.transaction.cleanup.interval.ms", "1000"},
+                        {"broker.session.timeout.ms", "6000"}};
     made->broker = KafkaBroker::start(options, &why_not);
     if (made->broker) made->proxy.forward_to(made->broker->proxied_port());
     return made;

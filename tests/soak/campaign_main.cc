@@ -105,7 +105,8 @@ int run(int argc, char** argv) {
   if (options.bootstrap.empty()) {
     KafkaBrokerOptions settings;
     settings.advertised_proxy_port = proxy.port();
-    settings.settings = {{"transaction.abort.timed.out.transaction.cleanup.interval.ms", "1000"}};
+    settings.settings = {{"transaction.abort.timed.out.transaction.cleanup.interval.ms", "1000"},
+                         {"broker.session.timeout.ms", "30000"}};
     std::string why_not;
     broker = KafkaBroker::start(settings, &why_not);
     if (!broker) {
