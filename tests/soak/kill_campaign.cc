@@ -95,8 +95,11 @@ class KillCampaign {
     }
     std::ofstream file(folder_ / "pipeline.yaml");
     file << "version: 1\nname: " << options_.name << "\nkafka: {brokers: \"${BROKERS}\"}\n"
-         << "recovery: {mode: " << options_.mode << ", commit_interval: " << (is_local() ? "20ms" : "50ms") << "}\n"
-         << "state: {memtable: 64KiB}\n"  // so that there is always something to ingest
+         << "recovery: {mode: " << options_.mode << ", commit_interval: " << (is_local() ? "20ms" : "50ms")
+         << "}\n"
+         // Small, so that there is always something to ingest; local: not at once, so that the epoch log holds
+         // something.
+         << "state: {memtable: " << (is_local() ? "512KiB" : "64KiB") << "}\n"
          << "sources:\n  orders:\n    kafka: {topic: " << in() << (is_local() ? ", end: latest" : "") << "}\n"
          << "    schema: {customer_id: string, amount: int, event_time: timestamp_ms, status: string}\n"
          << "    event_time: event_time\n"
