@@ -30,6 +30,13 @@ class OperatorPlan {
   virtual const Edge& output() const = 0;
   // Columns of the input that are needed when `needed` of the output are read (projection pushdown).
   virtual std::vector<bool> needed_inputs(const std::vector<bool>& needed_outputs) const = 0;
+  // Acts on event time: the planner has the sources of its rows make watermarks.
+  virtual bool uses_event_time() const { return false; }
+  // The output <id>.late: the input's columns, then window_start, window_end and watermark; nullptr: rows are never
+  // late. Valid after plan().
+  virtual const Edge* late_output() const { return nullptr; }
+  // Called before make() when somebody reads <id>.late.
+  virtual void keep_late_rows() {}
   // Keyed operators: the key; nullptr: stateless.
   virtual const KeySpec* key() const { return nullptr; }
   // A filter behind an upsert edge needs old versions; the planner asks the keyed operator in front of it to announce

@@ -25,6 +25,10 @@ struct NodeCounts {
   uint64_t out = 0;
   uint64_t filtered = 0;
   uint64_t absorbed = 0;
+  uint64_t late = 0;            // rows that no window took
+  uint64_t dropped_late = 0;    // of these, rows that nobody reads
+  uint64_t dropped_future = 0;  // watermark: {on_future: drop}
+  uint64_t fired = 0;           // windows and timers
   uint64_t dropped_decode = 0;
   uint64_t dropped_evaluation = 0;
   uint64_t dropped_too_large = 0;
