@@ -77,6 +77,16 @@ struct SourceRows {
 // edges announce the old version with kRetract directly before the new one (or alone, when the row is gone).
 enum class Change : uint8_t { kInsert, kDelete, kRetract };
 
+// What a sender says about event time behind its last row: no row with a time up to the watermark is expected any more;
+// idle: it has nothing at the moment, so nobody waits for its watermark. kEndOfTime: it has ended.
+struct StreamTime {
+  int64_t watermark_ms = kNoTime;
+  bool idle = false;
+  friend bool operator==(const StreamTime& a, const StreamTime& b) {
+    return a.watermark_ms == b.watermark_ms && a.idle == b.idle;
+  }
+};
+
 struct Batch {
   uint32_t rows = 0;               // physical rows
   std::vector<ColumnPtr> columns;  // by index in the edge's Schema; nullptr: no reader asked for it (projection)

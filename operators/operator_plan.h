@@ -32,6 +32,8 @@ class OperatorPlan {
   virtual std::vector<bool> needed_inputs(const std::vector<bool>& needed_outputs) const = 0;
   // Acts on event time: the planner has the sources of its rows make watermarks.
   virtual bool uses_event_time() const { return false; }
+  // Whether <id>.late exists; known before plan().
+  virtual bool has_late_rows() const { return false; }
   // The output <id>.late: the input's columns, then window_start, window_end and watermark; nullptr: rows are never
   // late. Valid after plan().
   virtual const Edge* late_output() const { return nullptr; }

@@ -32,7 +32,8 @@ bool Inbox::has_room(size_t channel) {
 
 bool Inbox::pop_data(Message* message, std::function<void()>* wake) {
   for (size_t tried = 0; tried < channels_.size(); tried++) {
-    Channel& from = channels_[next_];
+    const size_t index = next_;
+    Channel& from = channels_[index];
     next_ = (next_ + 1) % channels_.size();
     if (from.at_barrier || from.queue.empty()) continue;
     if (from.queue.front().barrier) {
@@ -45,6 +46,7 @@ bool Inbox::pop_data(Message* message, std::function<void()>* wake) {
       continue;
     }
     *message = std::move(from.queue.front());
+    message->channel = index;
     from.queue.pop_front();
     from.bytes -= message->batch.bytes;
     // Half empty before the sender is woken: fewer, longer turns.

@@ -27,6 +27,8 @@ struct Message {
   Batch batch;
   uint32_t input = 0;              // which input of the receiving operator
   std::optional<Barrier> barrier;  // set: a barrier, no batch
+  std::optional<StreamTime> time;  // set: where the channel stands in event time, no batch
+  size_t channel = 0;              // set by pop(), not for barriers
 };
 
 class Inbox {

@@ -68,6 +68,7 @@ class TaskOutputs {
   struct Channel {
     Inbox* inbox;
     size_t channel;
+    bool takes_time = false;  // a lane: told where this task stands in event time
   };
   size_t add(Channel channel) {
     channels_.push_back(channel);
@@ -84,6 +85,14 @@ class TaskOutputs {
     message.batch = std::move(batch);
     message.input = input;
     channels_[index].inbox->push(channels_[index].channel, std::move(message));
+  }
+  void send_time(const StreamTime& time) {
+    for (Channel& to : channels_) {
+      if (!to.takes_time) continue;
+      Message message;
+      message.time = time;
+      to.inbox->push(to.channel, std::move(message));
+    }
   }
   void send_barrier(const Barrier& barrier) {
     for (Channel& to : channels_) {
