@@ -29,6 +29,7 @@ void register_builtins(Registries& registries) {
   register_drop(registries.operators);
   register_extend(registries.operators);
   register_filter(registries.operators);
+  register_flat_map(registries.operators);
   register_select(registries.operators);
 
   register_blackhole_sink(registries.sinks);

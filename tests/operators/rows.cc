@@ -27,6 +27,7 @@ OperatorRegistry all_operators() {
   register_drop(registry);
   register_extend(registry);
   register_filter(registry);
+  register_flat_map(registry);
   register_select(registry);
   return registry;
 }
