@@ -69,7 +69,7 @@ class Operator {
   // the sender cut them: consume() folds in live rows from the `begin`-th on and returns the index of the first that it
   // did not take, because a timer is due at that row's watermark (the watermark left by the rows before it), or
   // batch.live(). The lane then calls advance() with that watermark until it returns true, and consume() again with the
-  // same batch from there; between calls with the same batch nothing else is called but advance() and is_full().
+  // same batch from there. Between such calls flush() and cut() may happen (a full cache), but no other batch.
   virtual Result<uint32_t> consume(const Batch& batch, uint32_t begin, size_t input, Collector& out) {
     (void)begin;
     MR_RETURN_IF_ERROR(process(batch, input, out));
@@ -107,6 +107,9 @@ class Operator {
   }
   // Adds the changes of the epoch to the lane's delta. Called after flush returned true. Keyed operators only.
   virtual void cut(DeltaBuilder& delta) { (void)delta; }
+  // flush() emits rows that are older than the watermark: the lane passes the watermark on behind them, at the barrier,
+  // and they carry the one that was passed on last.
+  virtual bool holds_rows() const { return false; }
   // True when dirty state fills so much of the cache that the epoch should end now.
   virtual bool wants_barrier() const { return false; }
   // True when dirty state fills the whole cache: no more input before the next cut.

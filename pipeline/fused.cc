@@ -17,6 +17,11 @@ NodeCounts& NodeCounts::operator+=(const NodeCounts& other) {
   dropped_too_large += other.dropped_too_large;
   dead_letters += other.dead_letters;
   bytes += other.bytes;
+  late += other.late;
+  dropped_late += other.dropped_late;
+  dropped_future += other.dropped_future;
+  future += other.future;
+  fired += other.fired;
   cache_hits += other.cache_hits;
   cache_misses += other.cache_misses;
   store_reads += other.store_reads;
@@ -34,7 +39,7 @@ Reach reach_of(const Plan& plan, const std::vector<Target>& targets) {
     } else if (plan.operators[target.index].keyed()) {
       keyed.insert(target.index);
     } else if (stateless.insert(target.index).second) {
-      const std::vector<Target>& next = plan.operators[target.index].targets;
+      const std::vector<Target> next = plan.operators[target.index].all_targets();
       stack.insert(stack.end(), next.begin(), next.end());
     }
   }
@@ -43,8 +48,10 @@ Reach reach_of(const Plan& plan, const std::vector<Target>& targets) {
 
 std::vector<size_t> dead_letter_sinks(const Plan& plan) {
   std::set<size_t> sinks;
-  for (const PlannedSource& source : plan.sources)
+  for (const PlannedSource& source : plan.sources) {
     if (source.dead_letter_sink != kNoIndex) sinks.insert(source.dead_letter_sink);
+    if (source.future_sink != kNoIndex) sinks.insert(source.future_sink);
+  }
   return {sinks.begin(), sinks.end()};
 }
 

@@ -42,6 +42,8 @@ class FusedOperators {
   // Applies the on_error policy of the batch's source to rows on which `operator_name` failed; counts into the given
   // counts.
   Status fail_rows(const std::string& operator_name, NodeCounts& counts, const Batch& batch, const RowErrors& errors);
+  // Sends rows of a source to a sink of dead letters.
+  void send_dead_letters(size_t sink, const std::string& operator_name, const Batch& batch, const RowErrors& errors);
   // Adds what the operators have counted since they were opened.
   void count(Counts& counts) const;
 
@@ -52,7 +54,6 @@ class FusedOperators {
   Status deliver_reordered(const Target& target, const Batch& batch, const std::vector<int>& remap);
   Status deliver_operator(const Target& target, const Batch& batch);
   Status exchange(size_t index, uint32_t input, const Batch& batch);
-  void send_dead_letters(size_t sink, const std::string& operator_name, const Batch& batch, const RowErrors& errors);
   const Plan& plan_;
   TaskOutputs& outputs_;
   TaskRoutes routes_;

@@ -109,6 +109,7 @@ void Incarnation::build_tasks() {
 }
 
 void Incarnation::build_sources(uint64_t) {
+  alignment_ = std::make_unique<SourceAlignment>(plan_.sources.size());
   for (size_t i = 0; i < plan_.sources.size(); i++) {
     SourceTask::Settings settings;
     settings.context.pipeline = plan_.spec->name;
@@ -121,6 +122,7 @@ void Incarnation::build_sources(uint64_t) {
       if (known.source == plan_.sources[i].spec->name) settings.context.known = true;
     settings.context.accept_reset = settings_.recovery.accept_reset;
     settings.limits.max_rows = settings_.max_batch_rows;
+    settings.alignment = alignment_.get();
     sources_.push_back(std::make_unique<SourceTask>(tasks_++, settings_.executor->blocking("source"),
                                                     static_cast<TaskEvents&>(*this), plan_, i, settings));
   }
@@ -139,6 +141,8 @@ void Incarnation::build_lanes(uint64_t first_epoch) {
       LaneTask::Settings settings;
       settings.op = index;
       settings.lane = lane;
+      settings.lanes = per_stage;
+      settings.clock = settings_.clock;
       for (const OperatorProgress& known : recovered_.progress.operators)
         if (known.id == op.spec->id) settings.operator_number = known.number;
       settings.cache_bytes = plan_.spec->state.cache_bytes / (keyed * per_stage);
@@ -178,7 +182,8 @@ TaskRoutes Incarnation::route(const std::vector<Target>& targets, TaskOutputs& o
   const Reach reach = reach_of(plan_, targets);
   for (size_t op : reach.keyed)
     for (size_t lane : lanes_of_.at(op))
-      routes.lanes[op].push_back(outputs.add({&lanes_[lane]->inbox(), lanes_[lane]->inbox().add_channel(on_room)}));
+      routes.lanes[op].push_back(
+          outputs.add({&lanes_[lane]->inbox(), lanes_[lane]->inbox().add_channel(on_room), true}));
   std::vector<size_t> sinks = reach.sinks;
   for (size_t sink : dead_letter_sinks(plan_))
     if (std::find(sinks.begin(), sinks.end(), sink) == sinks.end()) sinks.push_back(sink);
@@ -195,9 +200,7 @@ void Incarnation::connect() {
   for (const auto& [op, lanes] : lanes_of_) {
     for (size_t lane : lanes) {
       LaneTask* task = lanes_[lane].get();
-      std::vector<Target> targets = plan_.operators[op].targets;
-      targets.insert(targets.end(), plan_.operators[op].late_targets.begin(), plan_.operators[op].late_targets.end());
-      task->connect(route(targets, task->outputs(), [task] { task->wake(); }));
+      task->connect(route(plan_.operators[op].all_targets(), task->outputs(), [task] { task->wake(); }));
     }
   }
   const std::vector<size_t> letters = dead_letter_sinks(plan_);
@@ -284,8 +287,22 @@ uint64_t Incarnation::rows_read() const {
   return rows;
 }
 
+uint64_t Incarnation::activity() const {
+  uint64_t count = rows_read();
+  for (const auto& source : sources_) count += source->activity();
+  for (const auto& lane : lanes_) count += lane->activity();
+  return count;
+}
+
+void Incarnation::wake_due_lanes() {
+  const int64_t now = settings_.clock->wall_ms();
+  for (auto& lane : lanes_)
+    if (lane->next_clock_ms() <= now) lane->wake();
+}
+
 void Incarnation::tick() {
   if (is_ended()) return;
+  wake_due_lanes();
   publish();
   if (barrier_due()) inject(sources_ended_ == sources_.size() && !stop_requested_);
   const int64_t now = settings_.clock->monotonic_us() / 1000;
@@ -319,7 +336,7 @@ bool Incarnation::barrier_due() {
     for (const auto& source : sources_)
       if (source->behind_ms() > kBehindMs) interval = plan_.spec->max_commit_interval_ms;
   if (now - barrier_at_ms_ < interval) return false;
-  return rows_read() != rows_at_barrier_ || log_->wants_decision(now);
+  return activity() != activity_at_barrier_ || log_->wants_decision(now);
 }
 
 void Incarnation::inject(bool final) {
@@ -333,6 +350,7 @@ void Incarnation::inject(bool final) {
   epoch_.rows_moved = rows != rows_at_barrier_;
   epoch_.decision.offsets_moved = epoch_.rows_moved;
   rows_at_barrier_ = rows;
+  activity_at_barrier_ = activity();
   barrier_wanted_ = false;
   barrier_at_ms_ = settings_.clock->monotonic_us() / 1000;
   for (auto& source : sources_) source->inject({epoch_.number, final});
@@ -474,6 +492,13 @@ void Incarnation::publish() {
   for (const auto& sink : sinks_) status_.records_out += sink->rows_written();
   status_.lag_records = -1;
   status_.sources_connected = true;
+  status_.source_times.clear();
+  for (size_t i = 0; i < sources_.size(); i++) {
+    const SourceTask& source = *sources_[i];
+    if (plan_.sources[i].makes_watermarks)
+      status_.source_times.push_back(
+          {plan_.sources[i].spec->name, source.watermark_ms(), source.idle_partitions()});
+  }
   for (const auto& source : sources_) {
     if (source->lag_records() >= 0)
       status_.lag_records = std::max<int64_t>(status_.lag_records, 0) + source->lag_records();

@@ -30,6 +30,13 @@ namespace millrace {
 enum class PipelineState { kStarting, kRestoring, kRunning, kStopping, kCompleted, kStopped, kFailed, kWaiting };
 const char* to_string(PipelineState state);
 
+// Where a source stands in event time.
+struct SourceTime {
+  std::string source;
+  int64_t watermark_ms = kNoTime;
+  uint64_t idle_partitions = 0;
+};
+
 // What a pipeline looks like from outside; a copy, refreshed with every epoch.
 struct PipelineStatus {
   PipelineState state = PipelineState::kStarting;
@@ -39,6 +46,7 @@ struct PipelineStatus {
   uint64_t records_out = 0;  // written by the sinks, now
   int64_t lag_records = -1;
   bool sources_connected = true;
+  std::vector<SourceTime> source_times;  // of sources that make watermarks
   Counts counts;  // as of the last epoch passed
   std::string restored_from;
   uint64_t replayed_records = 0;
@@ -120,6 +128,9 @@ class Incarnation : private TaskEvents {
   void check_health(int64_t now_ms);
   void note_state_numbers();
   uint64_t rows_read() const;
+  // Counts what changes state or positions: rows, and what happens without them (timers, idle partitions).
+  uint64_t activity() const;
+  void wake_due_lanes();
   bool is_ended() const { return phase_ == Phase::kEnded; }
 
   const Plan& plan_;
@@ -131,6 +142,7 @@ class Incarnation : private TaskEvents {
   std::unique_ptr<DecisionLog> log_;
   Recovered recovered_;
   std::unique_ptr<StateLayers> layers_;
+  std::unique_ptr<SourceAlignment> alignment_;
   std::vector<std::unique_ptr<SourceTask>> sources_;
   std::vector<std::unique_ptr<LaneTask>> lanes_;
   std::vector<std::unique_ptr<SinkTask>> sinks_;
@@ -144,6 +156,7 @@ class Incarnation : private TaskEvents {
   bool stop_requested_ = false;
   bool barrier_wanted_ = false;
   uint64_t rows_at_barrier_ = 0;
+  uint64_t activity_at_barrier_ = 0;
   int64_t barrier_at_ms_ = 0;
   int64_t decide_started_ms_ = 0;
   int64_t health_at_ms_ = 0;

@@ -1,5 +1,7 @@
 #include "pipeline/lane_task.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 
 namespace millrace {
@@ -19,7 +21,7 @@ LaneTask::LaneTask(size_t id, std::shared_ptr<Strand> strand, TaskEvents& events
       epoch_(settings.first_epoch) {}
 
 void LaneTask::connect(TaskRoutes routes) {
-  fused_ = std::make_unique<FusedOperators>(plan_, planned_.targets, outputs_, std::move(routes), arenas_);
+  fused_ = std::make_unique<FusedOperators>(plan_, planned_.all_targets(), outputs_, std::move(routes), arenas_);
 }
 
 void LaneTask::open() {
@@ -31,10 +33,16 @@ void LaneTask::open() {
     context.operator_id = settings_.operator_number;
     context.cache_bytes = settings_.cache_bytes;
     context.lane = settings_.lane;
+    context.lanes = settings_.lanes;
+    context.shards = plan_.spec->shards;
+    context.clock = settings_.clock;
     context.emit_per_batch = settings_.emit_per_batch;
     Status status = op_->open(context);
     if (status.is_ok()) status = fused_->open();
     if (!status.is_ok()) return events_.failed(id_, status.with_context("operator " + planned_.spec->id));
+    watermark_ms_ = op_->restored_watermark_ms();
+    channel_times_.resize(inbox_.channels());
+    next_clock_ms_.store(op_->next_clock_ms(), std::memory_order_relaxed);
     events_.opened(id_, {});
   });
 }
@@ -60,38 +68,148 @@ void LaneTask::turn() {
 
 bool LaneTask::step(bool* idle) {
   if (!outputs_.have_room()) return false;
-  Status status;
+  const Status status = work(idle);
+  next_clock_ms_.store(op_ ? op_->next_clock_ms() : kEndOfTime, std::memory_order_relaxed);
+  if (status.is_ok()) return true;
+  failed_ = true;
+  events_.failed(id_, status);
+  return false;
+}
+
+// One bounded piece of work; what was begun comes first.
+Status LaneTask::work(bool* idle) {
   if (flushing_) {
     bool done = false;
-    status = flush_some(&done);
-    if (status.is_ok() && done) {
-      flushing_ = false;
-      cut();
-      if (barrier_) finish_barrier();
-    }
-  } else if (op_->is_full()) {
+    MR_RETURN_IF_ERROR(flush_some(&done));
+    if (!done) return Status::ok();
+    flushing_ = false;
+    cut();
+    if (barrier_) finish_barrier();
+    return Status::ok();
+  }
+  if (op_->is_full()) {
     // The barrier stands behind data that does not fit any more: emit and cut within the epoch.
     flushing_ = true;
-  } else if (auto message = inbox_.pop()) {
-    if (message->barrier) {
-      barrier_ = message->barrier;
-      flushing_ = true;
-    } else {
-      status = op_->process(message->batch, message->input, *this);
-      if (op_->wants_barrier() && !barrier_wanted_) {
-        barrier_wanted_ = true;
-        events_.wants_barrier(id_);
-      }
-    }
-  } else {
+    return Status::ok();
+  }
+  if (advancing_to_ms_) return advance();
+  if (batch_) return consume();
+  if (clock_fires_ || op_->next_clock_ms() <= settings_.clock->wall_ms()) return advance_clock();
+  return take(idle);
+}
+
+Status LaneTask::take(bool* idle) {
+  std::optional<Message> message = inbox_.pop();
+  if (!message) {
     *idle = true;
+  } else if (message->barrier) {
+    barrier_ = message->barrier;
+    flushing_ = true;
+  } else if (message->time) {
+    pass_time(message->channel, *message->time);
+  } else {
+    batch_ = std::move(message->batch);
+    batch_input_ = message->input;
+    cursor_ = 0;
+    if (batch_->watermark_ms != nullptr) align_watermarks(message->channel, *batch_);
+    return consume();
   }
-  if (!status.is_ok()) {
-    failed_ = true;
-    events_.failed(id_, status);
-    return false;
+  return Status::ok();
+}
+
+int64_t LaneTask::aligned_watermark() const {
+  int64_t smallest = kEndOfTime;
+  int64_t largest = kNoTime;
+  bool all_idle = true;
+  for (const StreamTime& time : channel_times_) {
+    largest = std::max(largest, time.watermark_ms);
+    if (time.idle) continue;
+    all_idle = false;
+    smallest = std::min(smallest, time.watermark_ms);
   }
-  return true;
+  return all_idle ? largest : smallest;
+}
+
+void LaneTask::align_watermarks(size_t channel, Batch& batch) {
+  if (batch.live() == 0) return;
+  StreamTime& own = channel_times_[channel];
+  const int64_t last = batch.watermark_ms[batch.row(batch.live() - 1)];
+  own.idle = false;
+  if (channel_times_.size() == 1 && batch.watermark_ms[batch.row(0)] >= watermark_ms_) {
+    own.watermark_ms = watermark_ms_ = last;
+    return;
+  }
+  const ArenaPtr arena = arenas_.take();
+  int64_t* aligned = arena->array<int64_t>(batch.rows);
+  for_each_live(batch, [&](uint32_t row) {
+    own.watermark_ms = std::max(own.watermark_ms, batch.watermark_ms[row]);
+    watermark_ms_ = std::max(watermark_ms_, aligned_watermark());
+    aligned[row] = watermark_ms_;
+  });
+  batch.watermark_ms = aligned;
+  batch.owners.push_back(arena);
+}
+
+void LaneTask::pass_time(size_t channel, const StreamTime& time) {
+  StreamTime& own = channel_times_[channel];
+  own.watermark_ms = std::max(own.watermark_ms, time.watermark_ms);
+  own.idle = time.idle;
+  const int64_t aligned = aligned_watermark();
+  watermark_ms_ = std::max(watermark_ms_, aligned);
+  idle_ = std::all_of(channel_times_.begin(), channel_times_.end(), [](const auto& one) { return one.idle; });
+  // Rows have moved the watermark as well: what counts is what was passed on.
+  if (sent_time_ != StreamTime{watermark_ms_, idle_}) advancing_to_ms_ = watermark_ms_;
+}
+
+// Tells the tasks behind this one where it stands, when everything that is due has been emitted.
+void LaneTask::send_time() {
+  const StreamTime time{watermark_ms_, idle_};
+  if (sent_time_ == time) return;
+  sent_time_ = time;
+  outputs_.send_time(time);
+}
+
+Status LaneTask::consume() {
+  const uint32_t begin = cursor_;
+  auto consumed = op_->consume(*batch_, begin, batch_input_, *this);
+  if (!consumed.is_ok()) return consumed.status();
+  cursor_ = *consumed;
+  if (cursor_ < batch_->live()) {
+    advancing_to_ms_ = batch_->watermark_ms[batch_->row(cursor_)];
+  } else {
+    batch_.reset();
+  }
+  want_barrier();
+  return Status::ok();
+}
+
+Status LaneTask::advance() {
+  const uint64_t fired = op_->counters().fired;
+  auto done = op_->advance(*advancing_to_ms_, kRowsPerFlush, *this);
+  if (!done.is_ok()) return done.status();
+  if (op_->counters().fired != fired) activity_.fetch_add(1, std::memory_order_relaxed);
+  if (*done) {
+    advancing_to_ms_.reset();
+    // Within a batch the rows themselves carry the watermark.
+    if (!batch_ && !op_->holds_rows()) send_time();
+  }
+  want_barrier();
+  return Status::ok();
+}
+
+Status LaneTask::advance_clock() {
+  auto done = op_->advance_clock(settings_.clock->wall_ms(), kRowsPerFlush, *this);
+  if (!done.is_ok()) return done.status();
+  clock_fires_ = !*done;
+  activity_.fetch_add(1, std::memory_order_relaxed);
+  want_barrier();
+  return Status::ok();
+}
+
+void LaneTask::want_barrier() {
+  if (barrier_wanted_ || !op_->wants_barrier()) return;
+  barrier_wanted_ = true;
+  events_.wants_barrier(id_);
 }
 
 Status LaneTask::flush_some(bool* done) {
@@ -129,15 +247,26 @@ void LaneTask::finish_barrier() {
   mine.out = own.out;
   mine.filtered = own.filtered;
   mine.absorbed = own.absorbed;
+  mine.late = own.late;
+  if (planned_.late_targets.empty()) mine.dropped_late = own.late;
+  mine.fired = own.fired;
   mine.cache_hits = own.cache_hits;
   mine.cache_misses = own.cache_misses;
   mine.store_reads = own.store_reads;
   fused_->count(report.counts);
+  send_time();
   outputs_.send_barrier(barrier);
   events_.passed(id_, std::move(report));
 }
 
 Status LaneTask::emit(Batch batch) {
+  if (flushing_ && op_->holds_rows() && batch.watermark_ms != nullptr) {
+    const ArenaPtr arena = arenas_.take();
+    int64_t* held = arena->array<int64_t>(batch.rows);
+    std::fill_n(held, batch.rows, sent_time_.watermark_ms);
+    batch.watermark_ms = held;
+    batch.owners.push_back(arena);
+  }
   return batch.live() == 0 ? Status::ok() : fused_->deliver(planned_.targets, batch);
 }
 

@@ -31,6 +31,7 @@ class Planner {
     announce_retractions();
     type_operators();
     type_sinks();
+    find_event_time();
     check_guarantees();
     if (diagnostics_.has_errors()) return nullptr;
     find_pass_through();
@@ -63,9 +64,13 @@ class Planner {
       for (const Field& column : record_columns())
         if (spec().record_names.count(column.name) && source.plan && !source.plan->makes_columns())
           planned.edge.schema.push_back(column);
-      if (source.on_error.kind == ErrorPolicy::Kind::kDeadLetter)
-        for (size_t i = 0; i < spec().sinks.size(); i++)
-          if (spec().sinks[i].name == source.on_error.sink) planned.dead_letter_sink = i;
+      for (size_t i = 0; i < spec().sinks.size(); i++) {
+        const std::string& sink = spec().sinks[i].name;
+        if (source.on_error.kind == ErrorPolicy::Kind::kDeadLetter && sink == source.on_error.sink)
+          planned.dead_letter_sink = i;
+        if (source.watermark.on_future == WatermarkSpec::OnFuture::kDeadLetter && sink == source.watermark.future_sink)
+          planned.future_sink = i;
+      }
       plan_->sources.push_back(std::move(planned));
     }
     for (OperatorSpec& op : spec().operators) {
@@ -106,9 +111,14 @@ class Planner {
       return;
     }
     if (origin.late) {
-      diagnostics_.error(LintCode::kUnknownInput, at,
-                         "operator \"" + plan_->operators[origin.index].spec->id + "\" has no late rows",
-                         "only windows have");
+      PlannedOperator& op = plan_->operators[origin.index];
+      if (op.spec->plan && !op.spec->plan->has_late_rows()) {
+        diagnostics_.error(LintCode::kUnknownInput, at, "operator \"" + op.spec->id + "\" has no late rows",
+                           "only windows in event time have");
+        return;
+      }
+      if (op.spec->plan) op.spec->plan->keep_late_rows();
+      op.late_targets.push_back(target);
       return;
     }
     (origin.is_source ? plan_->sources[origin.index].targets : plan_->operators[origin.index].targets)
@@ -134,7 +144,7 @@ class Planner {
   bool sort() {
     std::vector<size_t> waiting(plan_->operators.size(), 0);
     for (const PlannedOperator& op : plan_->operators)
-      for (const Target& target : op.targets)
+      for (const Target& target : op.all_targets())
         if (target.kind == Target::Kind::kOperator) waiting[target.index]++;
     std::vector<size_t> ready;
     for (size_t i = waiting.size(); i-- > 0;)
@@ -143,7 +153,7 @@ class Planner {
       const size_t index = ready.back();
       ready.pop_back();
       plan_->order.push_back(index);
-      for (const Target& target : plan_->operators[index].targets)
+      for (const Target& target : plan_->operators[index].all_targets())
         if (target.kind == Target::Kind::kOperator && --waiting[target.index] == 0) ready.push_back(target.index);
     }
     if (plan_->order.size() == plan_->operators.size()) return true;
@@ -162,7 +172,7 @@ class Planner {
     while (!stack.empty()) {
       const size_t at = stack.back();
       stack.pop_back();
-      for (const Target& target : plan_->operators[at].targets) {
+      for (const Target& target : plan_->operators[at].all_targets()) {
         if (target.kind != Target::Kind::kOperator) continue;
         if (target.index == to) return true;
         if (seen.insert(target.index).second) stack.push_back(target.index);
@@ -173,11 +183,43 @@ class Planner {
 
   void type_sources() {
     for (PlannedSource& source : plan_->sources) {
-      if (source.spec->event_time.is_null()) continue;
       Scope scope;
       scope.schema = &source.edge.schema;
-      source.event_time = compile_node(source.spec->event_time, scope, diagnostics_, Type(TypeKind::kTimestamp));
+      if (!source.spec->event_time.is_null())
+        source.event_time = compile_node(source.spec->event_time, scope, diagnostics_, Type(TypeKind::kTimestamp));
+      if (!source.spec->watermark.when.is_null())
+        source.watermark_when =
+            compile_node(source.spec->watermark.when, scope, diagnostics_, Type(TypeKind::kBool));
     }
+  }
+
+  // Which sources make watermarks: those whose rows reach an operator that acts on event time.
+  void find_event_time() {
+    for (PlannedSource& source : plan_->sources) {
+      const std::string reader = event_time_reader(source.targets);
+      source.makes_watermarks = !reader.empty();
+      if (reader.empty() || !source.spec->event_time.is_null()) continue;
+      if (source.spec->plan && !source.spec->plan->has_record_time())
+        diagnostics_.error(LintCode::kMissingKey, source.spec->at,
+                           "operator \"" + reader + "\" acts on event time, and source \"" + source.spec->name +
+                               "\" has no event_time",
+                           "event_time: COLUMN, an expression of type timestamp");
+    }
+  }
+  // An operator behind the targets that acts on event time; "" if there is none.
+  std::string event_time_reader(const std::vector<Target>& targets) const {
+    std::vector<Target> stack = targets;
+    std::set<size_t> seen;
+    while (!stack.empty()) {
+      const Target target = stack.back();
+      stack.pop_back();
+      if (target.kind != Target::Kind::kOperator || !seen.insert(target.index).second) continue;
+      const PlannedOperator& op = plan_->operators[target.index];
+      if (op.spec->plan && op.spec->plan->uses_event_time()) return op.spec->id;
+      const std::vector<Target> next = op.all_targets();
+      stack.insert(stack.end(), next.begin(), next.end());
+    }
+    return "";
   }
 
   // A filter or an aggregate behind an upsert edge must see the old version too, or what it no longer holds would stay.
@@ -191,19 +233,24 @@ class Planner {
     if (depth > plan_->operators.size()) return;
     for (const std::string& name : plan_->operators[index].spec->inputs) {
       const Origin origin = find(name);
-      if (!origin.found || origin.is_source || !plan_->operators[origin.index].spec->plan) continue;
+      if (!origin.found || origin.is_source || origin.late) continue;
+      if (!plan_->operators[origin.index].spec->plan) continue;
       if (!plan_->operators[origin.index].spec->plan->enable_retractions()) announce_above(origin.index, depth + 1);
     }
   }
 
   const Edge& output_of(const std::string& name) {
     const Origin origin = find(name);
-    return origin.is_source ? plan_->sources[origin.index].edge : plan_->operators[origin.index].spec->plan->output();
+    if (origin.is_source) return plan_->sources[origin.index].edge;
+    const OperatorPlan& op = *plan_->operators[origin.index].spec->plan;
+    return origin.late ? *op.late_output() : op.output();
   }
   bool typed(const std::string& name) {
     const Origin origin = find(name);
-    if (!origin.found || origin.late) return false;
-    return origin.is_source || typed_.count(origin.index) > 0;
+    if (!origin.found) return false;
+    if (origin.is_source) return true;
+    return typed_.count(origin.index) > 0 &&
+           (!origin.late || plan_->operators[origin.index].spec->plan->late_output() != nullptr);
   }
 
   void type_operators() {
@@ -297,6 +344,7 @@ class Planner {
     for (size_t steps = 0; steps <= plan_->operators.size(); steps++) {
       const Origin origin = find(name);
       if (origin.is_source) return origin.index;
+      if (origin.late) return kNoIndex;
       const OperatorSpec& op = *plan_->operators[origin.index].spec;
       if (!op.plan->preserves_rows() || op.inputs.size() != 1) return kNoIndex;
       name = op.inputs[0];
@@ -330,7 +378,10 @@ class Planner {
         add(needed, plan_->sinks[target.index].spec->plan->needed_inputs());
       } else {
         const PlannedOperator& op = plan_->operators[target.index];
-        const std::vector<bool> wanted = op.spec->plan->needed_inputs(op.needed);
+        std::vector<bool> wanted = op.spec->plan->needed_inputs(op.needed);
+        // The late output begins with the input's columns.
+        for (size_t i = 0; i < std::min(op.needed_late.size(), op.input.size()); i++)
+          if (op.needed_late[i]) wanted[i] = true;
         const std::vector<int>& remap = op.remap[target.input];
         if (remap.empty()) {
           add(needed, wanted);
@@ -351,13 +402,17 @@ class Planner {
       PlannedOperator& op = plan_->operators[plan_->order[i]];
       op.needed = needed_by(op.targets);
       op.needed.resize(op.spec->plan->output().schema.size());
+      op.needed_late = needed_by(op.late_targets);
     }
     for (PlannedSource& source : plan_->sources) {
       source.needed = needed_by(source.targets);
       source.needed.resize(source.edge.schema.size());
       if (source.event_time)
         for (int column : source.event_time->columns()) source.needed[static_cast<size_t>(column)] = true;
-      if (source.dead_letter_sink != kNoIndex) source.keep_payload = source.needs.key = true;
+      if (source.watermark_when)
+        for (int column : source.watermark_when->columns()) source.needed[static_cast<size_t>(column)] = true;
+      if (source.dead_letter_sink != kNoIndex || source.future_sink != kNoIndex)
+        source.keep_payload = source.needs.key = true;
       for (size_t i = source.declared; i < source.edge.schema.size(); i++) {
         if (!source.needed[i]) continue;
         if (source.edge.schema[i].name == "record.key") source.needs.key = true;
@@ -370,9 +425,14 @@ class Planner {
     for (const PlannedSource& source : plan_->sources)
       if (source.targets.empty())
         diagnostics_.warning(LintCode::kUnused, source.spec->at, "nothing reads source \"" + source.spec->name + "\"");
-    for (const PlannedOperator& op : plan_->operators)
+    for (const PlannedOperator& op : plan_->operators) {
       if (op.targets.empty())
         diagnostics_.warning(LintCode::kUnused, op.spec->at, "nothing reads operator \"" + op.spec->id + "\"");
+      if (op.spec->plan->has_late_rows() && op.late_targets.empty())
+        diagnostics_.warning(
+            LintCode::kUnused, op.spec->at,
+            "nothing reads \"" + op.spec->id + ".late\": rows that come too late are counted and dropped");
+    }
   }
 
   Diagnostics& diagnostics_;
@@ -423,6 +483,7 @@ std::string describe_plan(const Plan& plan) {
     for (size_t i = 0; i < source.needed.size(); i++)
       if (source.needed[i]) text += " " + source.edge.schema[i].name;
     text += "\n";
+    if (source.makes_watermarks) text += "  " + describe(source.spec->watermark) + "\n";
   }
   for (size_t index : plan.order) {
     const PlannedOperator& op = plan.operators[index];
@@ -432,6 +493,7 @@ std::string describe_plan(const Plan& plan) {
     for (const std::string& input : op.spec->inputs) text += " " + input;
     text += "\n  " + std::string(edges[static_cast<int>(op.spec->plan->output().type)]) + " " +
             Type::structure(op.spec->plan->output().schema).to_string() + "\n";
+    if (!op.late_targets.empty()) text += "  late rows to " + op.spec->id + ".late\n";
   }
   const char* promises[] = {"in the transaction", "durable before the decision, visible after it",
                             "repeats rows after a crash", "nothing to repeat"};

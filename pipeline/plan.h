@@ -30,6 +30,9 @@ struct PlannedSource {
   bool canonical = false;     // pass-through: the decoder says which payloads may be written as they are
   SourceNeeds needs;
   size_t dead_letter_sink = kNoIndex;
+  size_t future_sink = kNoIndex;     // watermark: {on_future: {to: SINK}}
+  bool makes_watermarks = false;     // an operator behind it acts on event time
+  ExpressionPtr watermark_when;      // nullptr: every row moves the watermark
   std::vector<Target> targets;
 };
 
@@ -38,10 +41,17 @@ struct PlannedOperator {
   std::vector<Target> targets;
   std::vector<Target> late_targets;  // readers of <id>.late
   std::vector<bool> needed;          // of its output
+  std::vector<bool> needed_late;     // of its late output
   Schema input;                      // columns of its inputs
   std::vector<std::vector<int>>
       remap;  // per input: which of the input's columns stand where in `input`; empty: as they are
   bool keyed() const { return spec->plan->key() != nullptr; }
+  // Readers of either output.
+  std::vector<Target> all_targets() const {
+    std::vector<Target> all = targets;
+    all.insert(all.end(), late_targets.begin(), late_targets.end());
+    return all;
+  }
 };
 
 struct PlannedSink {

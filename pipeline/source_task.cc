@@ -5,6 +5,18 @@
 #include "base/check.h"
 
 namespace millrace {
+namespace {
+
+constexpr int64_t kDriftCheckMs = 5;
+
+void keep_first_per_row(RowErrors& errors) {
+  auto& entries = errors.entries;
+  std::stable_sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.row < b.row; });
+  const auto same_row = [](const auto& a, const auto& b) { return a.row == b.row; };
+  entries.erase(std::unique(entries.begin(), entries.end(), same_row), entries.end());
+}
+
+}  // namespace
 
 SourceTask::SourceTask(size_t id, std::shared_ptr<Strand> strand, TaskEvents& events, const Plan& plan, size_t source,
                        Settings settings)
@@ -12,7 +24,9 @@ SourceTask::SourceTask(size_t id, std::shared_ptr<Strand> strand, TaskEvents& ev
       plan_(plan),
       planned_(plan.sources[source]),
       index_(source),
-      settings_(std::move(settings)) {}
+      settings_(std::move(settings)),
+      watermarks_(planned_.spec->watermark.max_out_of_orderness_ms, planned_.spec->watermark.idle_after_ms,
+                  planned_.spec->plan->sequential()) {}
 
 SourceTask::~SourceTask() {
   stop();
@@ -40,6 +54,7 @@ void SourceTask::open_now(std::vector<PartitionProgress> resume) {
     MR_CHECK(decoder_ != nullptr);
   }
   if (planned_.event_time) event_time_ = make_evaluator(planned_.event_time);
+  if (planned_.watermark_when) watermark_when_ = make_evaluator(planned_.watermark_when);
   if (Status status = fused_->open(); !status.is_ok()) return events_.failed(id_, status);
   source_ = spec.plan->make(settings_.context);
   std::vector<SourcePosition> positions;
@@ -48,17 +63,19 @@ void SourceTask::open_now(std::vector<PartitionProgress> resume) {
     return events_.failed(id_, status.with_context("source " + spec.name));
   // Event-time state continues by name: the order of partitions may differ.
   const std::vector<SourcePosition> opened = source_->positions();
-  max_event_time_ms_.assign(opened.size(), kNoTime);
+  watermarks_.resize(opened.size());
   for (size_t i = 0; i < opened.size(); i++)
     for (const PartitionProgress& known : resume)
       if (known.at.name.topic == opened[i].name.topic && known.at.name.partition == opened[i].name.partition)
-        max_event_time_ms_[i] = known.max_event_time_ms;
+        watermarks_.restore(i, known);
   events_.opened(id_, progress());
 }
 
 void SourceTask::start() {
   strand_->post([this] {
     running_ = true;
+    if (planned_.makes_watermarks && settings_.alignment != nullptr) settings_.alignment->publish(index_, kNoTime);
+    send_time();
     turn();
   });
 }
@@ -90,7 +107,16 @@ void SourceTask::released(std::vector<SourcePosition> positions) {
 // input has ended.
 void SourceTask::turn() {
   scheduled_ = false;
-  if (ended_ || !outputs_.have_room()) return;
+  if (ended_) return;
+  if (!outputs_.have_room()) {
+    polled_at_ms_ = 0;
+    return;
+  }
+  if (is_too_far_ahead()) {
+    polled_at_ms_ = 0;
+    scheduled_ = true;
+    return strand_->post_after(kDriftCheckMs, [this] { turn(); });
+  }
   SourcePoll poll;
   poll.arena = arenas_.take();
   if (Status status = source_->poll(settings_.limits, settings_.poll_timeout_ms, &poll); !status.is_ok())
@@ -105,14 +131,53 @@ void SourceTask::turn() {
   } else if (!poll.skipped_too_large.empty()) {
     rows_read_.fetch_add(1, std::memory_order_relaxed);  // the position moved
   }
+  apply_marks(poll);
+  pass_quiet_time(poll.count >= settings_.limits.max_rows);
   note_lag();
   if (poll.end_of_input) {
     ended_ = true;
+    if (planned_.makes_watermarks) outputs_.send_time({kEndOfTime, false});
+    if (settings_.alignment != nullptr) settings_.alignment->publish(index_, kEndOfTime);
     events_.source_ended(id_);
     return;
   }
   scheduled_ = true;
+  send_time();
   strand_->post([this] { turn(); });
+}
+
+// Tells the lanes how far event time is behind everything sent so far.
+void SourceTask::send_time() {
+  if (!planned_.makes_watermarks || watermarks_.time() == sent_time_) return;
+  if (watermarks_.time().idle != sent_time_.idle) activity_.fetch_add(1, std::memory_order_relaxed);
+  sent_time_ = watermarks_.time();
+  outputs_.send_time(sent_time_);
+  shown_watermark_ms_.store(sent_time_.watermark_ms, std::memory_order_relaxed);
+  if (settings_.alignment != nullptr)
+    settings_.alignment->publish(index_, sent_time_.idle ? kEndOfTime : sent_time_.watermark_ms);
+}
+
+bool SourceTask::is_too_far_ahead() {
+  const int64_t max_drift_ms = planned_.spec->watermark.max_drift_ms;
+  return max_drift_ms > 0 && planned_.makes_watermarks && settings_.alignment != nullptr &&
+         settings_.alignment->ahead_ms(index_) > max_drift_ms;
+}
+
+void SourceTask::apply_marks(const SourcePoll& poll) {
+  for (const auto& [partition, event_time_ms] : poll.event_time_marks) {
+    watermarks_.resize(partition + 1);
+    watermarks_.observe(partition, event_time_ms);
+  }
+}
+
+// The clock of idle_after runs while this source looks for rows and finds less than it could take; it stands still
+// while the pipeline holds it back or there is a backlog.
+void SourceTask::pass_quiet_time(bool poll_was_full) {
+  if (!planned_.makes_watermarks || !watermarks_.watches_idleness()) return;
+  const int64_t now = settings_.context.clock->monotonic_us() / 1000;
+  if (polled_at_ms_ != 0 && !poll_was_full && source_->connected()) watermarks_.pass_quiet_time(now - polled_at_ms_);
+  polled_at_ms_ = std::max<int64_t>(now, 1);
+  idle_partitions_.store(watermarks_.idle_partitions(), std::memory_order_relaxed);
 }
 
 void SourceTask::note_lag() {
@@ -128,11 +193,11 @@ void SourceTask::note_lag() {
 std::vector<PartitionProgress> SourceTask::progress() {
   std::vector<PartitionProgress> result;
   const std::vector<SourcePosition> positions = source_->positions();
-  max_event_time_ms_.resize(positions.size(), kNoTime);
+  watermarks_.resize(positions.size());
   for (size_t i = 0; i < positions.size(); i++) {
     PartitionProgress partition;
     partition.at = positions[i];
-    partition.max_event_time_ms = max_event_time_ms_[i];
+    watermarks_.save(i, partition);
     result.push_back(std::move(partition));
   }
   return result;
@@ -152,6 +217,7 @@ Status SourceTask::process(SourcePoll& poll) {
     MR_RETURN_IF_ERROR(drop_bad_rows(batch, errors));
   }
   MR_RETURN_IF_ERROR(stamp_event_times(batch));
+  if (planned_.makes_watermarks) MR_RETURN_IF_ERROR(stamp_watermarks(batch));
   if (batch.live() == 0) return Status::ok();
   counts_.out += batch.live();
   return fused_->deliver(planned_.targets, batch);
@@ -223,33 +289,92 @@ Status SourceTask::stamp_event_times(Batch& batch) {
   batch.event_time_ms = times;
   batch.owners.push_back(arena);
   const SourceRows& rows = *batch.source_rows;
-  if (!event_time_) {
-    for (uint32_t i = 0; i < batch.rows; i++) times[i] = rows.timestamp_ms ? rows.timestamp_ms[i] : kNoTime;
+  if (event_time_) {
+    MR_RETURN_IF_ERROR(evaluate_event_times(batch, times));
   } else {
-    RowErrors errors;
-    const ColumnPtr column = event_time_->evaluate(batch, arena, errors);
-    for_each_live(batch, [&](uint32_t row) {
-      if (column->is_null(row)) errors.entries.push_back({row, "event_time is null"});
-    });
-    std::sort(errors.entries.begin(), errors.entries.end(), [](const auto& a, const auto& b) { return a.row < b.row; });
-    errors.entries.erase(std::unique(errors.entries.begin(), errors.entries.end(),
-                                     [](const auto& a, const auto& b) { return a.row == b.row; }),
-                         errors.entries.end());
-    if (!errors.empty()) {
-      MR_RETURN_IF_ERROR(fused_->fail_rows(planned_.spec->name, counts_, batch, errors));
-      MR_RETURN_IF_ERROR(drop_bad_rows(batch, errors));
-    }
-    // Floor, so that times before 1970 fall into the millisecond they belong to.
-    for_each_live(batch, [&](uint32_t row) {
-      const int64_t us = column->ints[row];
-      times[row] = us >= 0 ? us / 1000 : -((-(us + 1)) / 1000) - 1;
-    });
+    for (uint32_t i = 0; i < batch.rows; i++) times[i] = rows.timestamp_ms ? rows.timestamp_ms[i] : kNoTime;
+  }
+  const WatermarkSpec& spec = planned_.spec->watermark;
+  if (spec.max_future_ms > 0) {
+    future_limit_ms_ = settings_.context.clock->wall_ms() + spec.max_future_ms;
+    if (spec.on_future != WatermarkSpec::OnFuture::kClamp) MR_RETURN_IF_ERROR(refuse_future(batch));
   }
   for_each_live(batch, [&](uint32_t row) {
-    const uint32_t partition = rows.partition[row];
-    if (partition >= max_event_time_ms_.size()) max_event_time_ms_.resize(partition + 1, kNoTime);
-    max_event_time_ms_[partition] = std::max(max_event_time_ms_[partition], times[row]);
+    if (rows.partition[row] >= partitions_seen_) partitions_seen_ = rows.partition[row] + 1;
   });
+  watermarks_.resize(partitions_seen_);
+  return Status::ok();
+}
+
+Status SourceTask::evaluate_event_times(Batch& batch, int64_t* times) {
+  RowErrors errors;
+  const ColumnPtr column = event_time_->evaluate(batch, arenas_.take(), errors);
+  for_each_live(batch, [&](uint32_t row) {
+    if (column->is_null(row)) errors.entries.push_back({row, "event_time is null"});
+  });
+  keep_first_per_row(errors);
+  if (!errors.empty()) {
+    MR_RETURN_IF_ERROR(fused_->fail_rows(planned_.spec->name, counts_, batch, errors));
+    MR_RETURN_IF_ERROR(drop_bad_rows(batch, errors));
+  }
+  // Floor, so that times before 1970 fall into the millisecond they belong to.
+  for_each_live(batch, [&](uint32_t row) {
+    const int64_t us = column->ints[row];
+    times[row] = us >= 0 ? us / 1000 : -((-(us + 1)) / 1000) - 1;
+  });
+  return Status::ok();
+}
+
+// Rows from beyond max_future stay out of the pipeline.
+Status SourceTask::refuse_future(Batch& batch) {
+  RowErrors errors;
+  for_each_live(batch, [&](uint32_t row) {
+    if (batch.event_time_ms[row] <= future_limit_ms_) return;
+    errors.entries.push_back({row, "the event time is further ahead of the clock than max_future"});
+  });
+  if (errors.empty()) return Status::ok();
+  counts_.dropped_future += errors.entries.size();
+  if (planned_.future_sink != kNoIndex) {
+    counts_.dropped_future -= errors.entries.size();
+    counts_.dead_letters += errors.entries.size();
+    fused_->send_dead_letters(planned_.future_sink, planned_.spec->name, batch, errors);
+  }
+  return drop_bad_rows(batch, errors);
+}
+
+// Each row gets the watermark that the rows before it left. A row without a time (a record without timestamp) cannot be
+// placed.
+Status SourceTask::stamp_watermarks(Batch& batch) {
+  RowErrors errors;
+  ColumnPtr moves;
+  if (watermark_when_) moves = watermark_when_->evaluate(batch, arenas_.take(), errors);
+  for_each_live(batch, [&](uint32_t row) {
+    if (batch.event_time_ms[row] == kNoTime) errors.entries.push_back({row, "the record has no event time"});
+  });
+  if (!errors.empty()) {
+    keep_first_per_row(errors);
+    MR_RETURN_IF_ERROR(fused_->fail_rows(planned_.spec->name, counts_, batch, errors));
+    MR_RETURN_IF_ERROR(drop_bad_rows(batch, errors));
+  }
+  const ArenaPtr arena = arenas_.take();
+  int64_t* watermarks = arena->array<int64_t>(batch.rows);
+  const uint32_t* partition = batch.source_rows->partition;
+  const bool clamps = planned_.spec->watermark.max_future_ms > 0;
+  for_each_live(batch, [&](uint32_t row) {
+    watermarks[row] = watermarks_.watermark_ms();
+    int64_t time_ms = batch.event_time_ms[row];
+    if (clamps && time_ms > future_limit_ms_) {
+      time_ms = future_limit_ms_;
+      counts_.future++;
+    }
+    // Null is not true.
+    if (moves && (moves->is_null(row) || moves->bools[row] == 0))
+      watermarks_.note_row(partition[row]);
+    else
+      watermarks_.observe(partition[row], time_ms);
+  });
+  batch.watermark_ms = watermarks;
+  batch.owners.push_back(arena);
   return Status::ok();
 }
 

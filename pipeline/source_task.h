@@ -11,6 +11,7 @@
 #include "pipeline/fused.h"
 #include "pipeline/plan.h"
 #include "pipeline/task.h"
+#include "pipeline/watermark.h"
 #include "sources/source.h"
 
 namespace millrace {
@@ -21,6 +22,7 @@ class SourceTask : public Task {
     SourceContext context;
     int poll_timeout_ms = 5;
     SourceLimits limits;
+    SourceAlignment* alignment = nullptr;  // outlives the task
   };
   SourceTask(size_t id, std::shared_ptr<Strand> strand, TaskEvents& events, const Plan& plan, size_t source,
              Settings settings);
@@ -42,6 +44,10 @@ class SourceTask : public Task {
   int64_t lag_records() const { return lag_records_.load(std::memory_order_relaxed); }
   int64_t behind_ms() const { return behind_ms_.load(std::memory_order_relaxed); }
   bool connected() const { return connected_.load(std::memory_order_relaxed); }
+  // Changes that rows do not show: a partition became idle.
+  uint64_t activity() const { return activity_.load(std::memory_order_relaxed); }
+  int64_t watermark_ms() const { return shown_watermark_ms_.load(std::memory_order_relaxed); }
+  uint64_t idle_partitions() const { return idle_partitions_.load(std::memory_order_relaxed); }
 
  private:
   void open_now(std::vector<PartitionProgress> resume);
@@ -50,6 +56,13 @@ class SourceTask : public Task {
   void decode(SourcePoll& poll, Batch& batch, RowErrors& errors);
   void add_record_columns(const SourcePoll& poll, Batch& batch);
   Status stamp_event_times(Batch& batch);
+  Status evaluate_event_times(Batch& batch, int64_t* times);
+  Status refuse_future(Batch& batch);
+  Status stamp_watermarks(Batch& batch);
+  void apply_marks(const SourcePoll& poll);
+  void pass_quiet_time(bool poll_was_full);
+  void send_time();
+  bool is_too_far_ahead();
   Status drop_bad_rows(Batch& batch, const RowErrors& errors);
   Status fail_decode(const Batch& batch, const RowErrors& errors);
   void note_lag();
@@ -65,7 +78,12 @@ class SourceTask : public Task {
   std::unique_ptr<Source> source_;
   std::unique_ptr<Decoder> decoder_;
   std::unique_ptr<Evaluator> event_time_;
-  std::vector<int64_t> max_event_time_ms_;  // by partition of the source
+  std::unique_ptr<Evaluator> watermark_when_;
+  WatermarkTracker watermarks_;
+  size_t partitions_seen_ = 0;
+  StreamTime sent_time_;
+  int64_t future_limit_ms_ = kEndOfTime;  // of the batch at hand: wall clock + max_future
+  int64_t polled_at_ms_ = 0;              // when the last poll ended; 0: the time since then does not count as quiet
   std::vector<DecodeError> decode_errors_;
   NodeCounts counts_;
   bool running_ = false;
@@ -76,6 +94,9 @@ class SourceTask : public Task {
   std::atomic<int64_t> lag_records_{-1};
   std::atomic<int64_t> behind_ms_{-1};
   std::atomic<bool> connected_{true};
+  std::atomic<uint64_t> activity_{0};
+  std::atomic<int64_t> shown_watermark_ms_{kNoTime};
+  std::atomic<uint64_t> idle_partitions_{0};
 };
 
 }  // namespace millrace

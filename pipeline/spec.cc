@@ -151,9 +151,7 @@ class SpecReader {
     }
     source.on_error = read_on_error(map.child("on_error"));
     if (auto event_time = map.child("event_time")) source.event_time = *event_time;
-    if (auto watermark = map.child("watermark"))
-      diagnostics_.error(LintCode::kUnsupported, watermark->key_location(),
-                         "watermark is not supported by this version");
+    if (auto watermark = map.child("watermark")) source.watermark = read_watermark(*watermark, diagnostics_);
     if (!source.kind.empty()) {
       auto body = map.child(source.kind);
       source.plan = (*registries_.sources.find(source.kind))(*body, diagnostics_);
@@ -284,7 +282,7 @@ class SpecReader {
   void connect_sinks() {
     std::set<std::string> dead_letter_sinks;
     for (const SourceSpec& source : spec_->sources)
-      if (source.on_error.kind == ErrorPolicy::Kind::kDeadLetter) dead_letter_sinks.insert(source.on_error.sink);
+      for (const auto& [name, at] : dead_letter_names(source)) dead_letter_sinks.insert(name);
     for (SinkSpec& sink : spec_->sinks) {
       const bool named = dead_letter_sinks.count(sink.name) > 0;
       sink.context.dead_letters = named;
@@ -300,15 +298,23 @@ class SpecReader {
                            "sink \"" + sink.name + "\" needs input: when there are several sources");
       }
     }
-    for (const SourceSpec& source : spec_->sources) {
-      if (source.on_error.kind != ErrorPolicy::Kind::kDeadLetter) continue;
-      std::vector<std::string> names;
-      for (const SinkSpec& sink : spec_->sinks) names.push_back(sink.name);
-      if (std::find(names.begin(), names.end(), source.on_error.sink) == names.end())
-        diagnostics_.error(LintCode::kUnknownInput, source.on_error.at,
-                           "no sink is called \"" + source.on_error.sink + "\"",
-                           did_you_mean(source.on_error.sink, names));
-    }
+    std::vector<std::string> names;
+    for (const SinkSpec& sink : spec_->sinks) names.push_back(sink.name);
+    for (const SourceSpec& source : spec_->sources)
+      for (const auto& [name, at] : dead_letter_names(source))
+        if (std::find(names.begin(), names.end(), name) == names.end())
+          diagnostics_.error(LintCode::kUnknownInput, at, "no sink is called \"" + name + "\"",
+                             did_you_mean(name, names));
+  }
+
+  // The sinks that a source names by `to:`.
+  static std::vector<std::pair<std::string, Location>> dead_letter_names(const SourceSpec& source) {
+    std::vector<std::pair<std::string, Location>> names;
+    if (source.on_error.kind == ErrorPolicy::Kind::kDeadLetter)
+      names.emplace_back(source.on_error.sink, source.on_error.at);
+    if (source.watermark.on_future == WatermarkSpec::OnFuture::kDeadLetter)
+      names.emplace_back(source.watermark.future_sink, source.watermark.future_at);
+    return names;
   }
 
   bool uses_kafka() const {

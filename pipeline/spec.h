@@ -12,6 +12,7 @@
 #include "base/type.h"
 #include "kafka/kafka_config.h"
 #include "operators/operator_plan.h"
+#include "pipeline/watermark.h"
 #include "recovery/decision_log.h"
 #include "sinks/sink_plan.h"
 #include "sources/source_plan.h"
@@ -41,6 +42,7 @@ struct SourceSpec {
   Schema schema;
   ErrorPolicy on_error;
   ConfigNode event_time;  // null: the record timestamp
+  WatermarkSpec watermark;
   std::unique_ptr<SourcePlan> plan;
 };
 

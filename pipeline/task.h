@@ -28,6 +28,7 @@ struct NodeCounts {
   uint64_t late = 0;            // rows that no window took
   uint64_t dropped_late = 0;    // of these, rows that nobody reads
   uint64_t dropped_future = 0;  // watermark: {on_future: drop}
+  uint64_t future = 0;          // rows beyond max_future that flow on (clamp)
   uint64_t fired = 0;           // windows and timers
   uint64_t dropped_decode = 0;
   uint64_t dropped_evaluation = 0;

@@ -52,6 +52,11 @@ class PipelineSamples {
     if (!is_processing()) return;
     if (status.lag_records >= 0) add(Metric::kSourceLagRecords, status.lag_records);
     add(Metric::kSourceConnected, status.sources_connected ? 1 : 0);
+    for (const SourceTime& source : status.source_times) {
+      if (source.watermark_ms != kNoTime && source.watermark_ms != kEndOfTime)
+        add(Metric::kWatermark, seconds(source.watermark_ms), {{"source", source.source}});
+      add(Metric::kSourceIdlePartitions, source.idle_partitions, {{"source", source.source}});
+    }
   }
 
   void add_state() {
@@ -77,6 +82,8 @@ class PipelineSamples {
     if (kind == "source") {
       add(Metric::kRecordsIn, counts.in, label);
       add(Metric::kBytesIn, counts.bytes, label);
+      if (counts.future > 0) add(Metric::kRecordsFuture, counts.future, label);
+      add_dropped("future", counts.dropped_future, false, label);
     } else if (kind == "sink") {
       add(Metric::kRecordsOut, counts.out, label);
       add(Metric::kBytesOut, counts.bytes, label);
@@ -95,6 +102,9 @@ class PipelineSamples {
     add(Metric::kRecordsFiltered, counts.filtered, label);
     add(Metric::kRecordsAbsorbed, counts.absorbed, label);
     if (counts.cache_hits + counts.cache_misses + counts.store_reads == 0) return;  // stateless
+    add(Metric::kRecordsLate, counts.late, label);
+    add_dropped("late", counts.dropped_late, false, label);
+    add(Metric::kFired, counts.fired, label);
     add(Metric::kStateCacheHits, counts.cache_hits, label);
     add(Metric::kStateCacheMisses, counts.cache_misses, label);
     add(Metric::kStateStoreReads, counts.store_reads, label);

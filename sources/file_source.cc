@@ -323,6 +323,7 @@ class FileSourcePlan : public SourcePlan {
     return true;
   }
   bool bounded() const override { return true; }
+  bool sequential() const override { return true; }
   std::string describe() const override { return "file " + settings_.path; }
   std::unique_ptr<Source> make(const SourceContext& context) const override {
     return make_file_source(settings_, context);

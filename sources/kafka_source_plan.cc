@@ -31,6 +31,7 @@ class KafkaSourcePlan : public SourcePlan {
   }
   const KafkaSourceSettings* kafka() const override { return &settings_; }
   bool bounded() const override { return options_.bounded; }
+  bool has_record_time() const override { return true; }
   std::string describe() const override {
     return fmt::format("kafka {} (group {})", fmt::join(options_.topics, ", "), options_.group);
   }

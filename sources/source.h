@@ -33,6 +33,8 @@ struct SourcePoll {
   uint32_t count = 0;                // rows polled
   std::shared_ptr<SourceRows> rows;  // out
   std::vector<ColumnPtr> columns;    // generator only: columns of the schema, decoded already
+  // Event times that partitions (by index) are known to have reached without a row that says so; after the rows.
+  std::vector<std::pair<uint32_t, int64_t>> event_time_marks;
   size_t bytes = 0;                  // payload bytes
   bool end_of_input = false;         // bounded input: nothing comes after this poll
   std::vector<uint32_t>

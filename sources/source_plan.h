@@ -49,6 +49,10 @@ class SourcePlan {
   // The source fills SourcePoll::columns itself (generator): there is no payload, format or on_error.
   virtual bool makes_columns() const { return false; }
   virtual bool bounded() const = 0;
+  // The partitions are read one after the other (files): one event time for all of them.
+  virtual bool sequential() const { return false; }
+  // Records may lack a timestamp of their own (everything but Kafka): event time needs an expression.
+  virtual bool has_record_time() const { return false; }
   virtual std::string describe() const = 0;
   virtual std::unique_ptr<Source> make(const SourceContext& context) const = 0;
 };

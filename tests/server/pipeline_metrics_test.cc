@@ -22,6 +22,12 @@ PipelineView running_view() {
   status.counts["operator/sum"].in = 97;
   status.counts["operator/sum"].absorbed = 90;
   status.counts["operator/sum"].dead_letters = 7;
+  status.counts["operator/sum"].late = 5;
+  status.counts["operator/sum"].dropped_late = 5;
+  status.counts["operator/sum"].fired = 4;
+  status.counts["source/in"].future = 2;
+  status.counts["source/in"].dropped_future = 1;
+  status.source_times.push_back({"in", 1'700'000'000'500, 3});
   status.counts["operator/sum"].cache_hits = 60;
   status.counts["operator/sum"].cache_misses = 30;
   status.counts["operator/paid"].filtered = 11;
@@ -67,6 +73,13 @@ TEST_CASE("pipeline metrics: everything that a running pipeline knows") {
                          R"(millrace_records_dropped_total{pipeline="orders",source="in",reason="decode"} 3)",
                          R"(millrace_records_dropped_total{pipeline="orders",source="in",reason="too_large"} 0)",
                          R"(millrace_records_dropped_total{pipeline="orders",operator="sum",reason="evaluation"} 0)",
+                         R"(millrace_records_dropped_total{pipeline="orders",operator="sum",reason="late"} 5)",
+                         R"(millrace_records_dropped_total{pipeline="orders",source="in",reason="future"} 1)",
+                         R"(millrace_late_records_total{pipeline="orders",operator="sum"} 5)",
+                         R"(millrace_windows_fired_total{pipeline="orders",operator="sum"} 4)",
+                         R"(millrace_future_records_total{pipeline="orders",source="in"} 2)",
+                         R"(millrace_watermark_timestamp_seconds{pipeline="orders",source="in"} 1700000000.5)",
+                         R"(millrace_source_idle_partitions{pipeline="orders",source="in"} 3)",
                          R"(millrace_dead_letter_records_total{pipeline="orders",operator="sum"} 7)",
                          R"(millrace_source_lag_records{pipeline="orders"} 12)",
                          R"(millrace_source_connected{pipeline="orders"} 1)",
