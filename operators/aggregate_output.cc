@@ -8,6 +8,10 @@ namespace millrace {
 
 AggregateOutput::AggregateOutput(const AggregateProgram& program)
     : program_(program), fields_(program.fields), calls_(program.calls.size()) {
+  for (const VirtualColumn& column : program.virtuals) {
+    shows_start_ = shows_start_ || column.bound == VirtualColumn::Bound::kStart;
+    shows_end_ = shows_end_ || column.bound == VirtualColumn::Bound::kEnd;
+  }
   keys_.resize(kMaxRows);
   input_rows_.resize(kMaxRows);
 }
@@ -24,6 +28,9 @@ void AggregateOutput::begin(ArenaPtr arena, uint32_t max_rows) {
   for (size_t i = 0; i < calls_.size(); i++) {
     calls_[i] = std::make_unique<ColumnBuilder>(program_.calls[i].aggregate->type(), arena_, max_rows);
   }
+  const Type timestamp(TypeKind::kTimestamp);
+  if (shows_start_) starts_ = std::make_unique<ColumnBuilder>(timestamp, arena_, max_rows);
+  if (shows_end_) ends_ = std::make_unique<ColumnBuilder>(timestamp, arena_, max_rows);
 }
 
 uint32_t AggregateOutput::add_row(std::string_view key, Change change, int64_t event_time_ms, int64_t watermark_ms,
@@ -48,9 +55,7 @@ Status AggregateOutput::emit(bool has_watermark, const Batch* input, Collector& 
   if (has_watermark) rows.watermark_ms = watermarks_;
   if (!only_inserts_) rows.changes = changes_;
   rows.owners.push_back(arena_);
-  for (const VirtualColumn& column : program_.virtuals) {
-    rows.columns.push_back(column.call >= 0 ? calls_[static_cast<size_t>(column.call)]->finish(rows_) : nullptr);
-  }
+  rows.columns = virtual_columns();
   MR_RETURN_IF_ERROR(decode_keys(rows.columns));
   RowErrors errors;
   rows.columns = fields_.evaluate(rows, arena_, errors);
@@ -61,6 +66,23 @@ Status AggregateOutput::emit(bool has_watermark, const Batch* input, Collector& 
   reported_ = 0;
   if (!errors.empty()) MR_RETURN_IF_ERROR(report(rows, input, errors, out));
   return result.live() > 0 ? out.emit(std::move(result)) : Status::ok();
+}
+
+// Without the keys.
+std::vector<ColumnPtr> AggregateOutput::virtual_columns() {
+  const ColumnPtr start = starts_ ? starts_->finish(rows_) : nullptr;
+  const ColumnPtr end = ends_ ? ends_->finish(rows_) : nullptr;
+  std::vector<ColumnPtr> columns;
+  for (const VirtualColumn& column : program_.virtuals) {
+    if (column.call >= 0) {
+      columns.push_back(calls_[static_cast<size_t>(column.call)]->finish(rows_));
+    } else if (column.key >= 0) {
+      columns.push_back(nullptr);
+    } else {
+      columns.push_back(column.bound == VirtualColumn::Bound::kStart ? start : end);
+    }
+  }
+  return columns;
 }
 
 Status AggregateOutput::decode_keys(std::vector<ColumnPtr>& virtuals) {

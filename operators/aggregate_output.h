@@ -24,6 +24,11 @@ class AggregateOutput {
   // or kNoRow.
   uint32_t add_row(std::string_view key, Change change, int64_t event_time_ms, int64_t watermark_ms,
                    uint32_t input_row = kNoRow);
+  // Sets window.start and window.end of a row. Every row needs it if the program shows them.
+  void set_window(uint32_t row, const WindowBounds& window) {
+    if (starts_) starts_->ints[row] = window.start_ms * 1000;
+    if (ends_) ends_->ints[row] = window.end_ms * 1000;
+  }
   uint32_t rows() const { return rows_; }
   uint64_t reported() const { return reported_; }
   // Values of call i; every row must be set unless it deletes its key.
@@ -34,13 +39,17 @@ class AggregateOutput {
   Status emit(bool has_watermark, const Batch* input, Collector& out, uint64_t& emitted);
 
  private:
+  std::vector<ColumnPtr> virtual_columns();
   Status decode_keys(std::vector<ColumnPtr>& virtuals);
   Status report(const Batch& result, const Batch* input, RowErrors& errors, Collector& out);
 
   const AggregateProgram& program_;
   Projection fields_;
   ArenaPtr arena_;
+  bool shows_start_ = false;
+  bool shows_end_ = false;
   std::vector<std::unique_ptr<ColumnBuilder>> calls_;
+  std::unique_ptr<ColumnBuilder> starts_, ends_;  // of windows; nullptr: not shown
   uint32_t rows_ = 0;
   uint32_t max_rows_ = 0;
   uint64_t reported_ = 0;  // by the last emit()

@@ -12,13 +12,11 @@
 namespace millrace {
 namespace {
 
-using Emit = AggregateProgram::Emit;
-
 struct AggregateConfig {
   ConfigNode body;
   std::vector<ConfigNode> key_by;  // one scalar each
   ConfigNode fields;
-  Emit emit = Emit::kUpdate;
+  EmitMode emit = EmitMode::kUpdate;
 };
 
 class AggregatePlan : public OperatorPlan {
@@ -60,7 +58,7 @@ class AggregatePlan : public OperatorPlan {
 bool AggregatePlan::plan(const std::vector<Edge>& inputs, Diagnostics& diagnostics) {
   const Edge input = merge_edges(inputs);
   program_ = {};
-  program_.emit = config_.emit;
+  program_.emit.mode = config_.emit;
   program_.input = input.schema;
   program_.takes_retractions = input.type == EdgeType::kRetract;
   bool ok = plan_keys(diagnostics);
@@ -165,7 +163,7 @@ std::string AggregatePlan::describe() const {
   for (size_t i = 0; i < program_.keys.size(); i++) {
     text += (i > 0 ? ", " : " by ") + program_.input[static_cast<size_t>(program_.keys[i])].name;
   }
-  return text + (program_.emit == Emit::kEach ? ", emit each" : ", emit update") +
+  return text + (program_.emit.mode == EmitMode::kEach ? ", emit each" : ", emit update") +
          (retractions_ ? " with retractions" : "");
 }
 
@@ -181,11 +179,11 @@ bool refuse_unsupported(MapReader& map, const std::vector<std::string>& keys) {
   return ok;
 }
 
-std::optional<Emit> read_emit_mode(const ConfigNode& node, Diagnostics& diagnostics) {
+std::optional<EmitMode> read_emit_mode(const ConfigNode& node, Diagnostics& diagnostics) {
   const std::optional<std::string> mode = as_string(node, diagnostics);
   if (!mode) return std::nullopt;
-  if (*mode == "update") return Emit::kUpdate;
-  if (*mode == "each") return Emit::kEach;
+  if (*mode == "update") return EmitMode::kUpdate;
+  if (*mode == "each") return EmitMode::kEach;
   if (*mode == "close" || *mode == "final") {
     diagnostics.error(LintCode::kUnsupported, node.location(),
                       "emit: " + *mode + " needs a window, and windows are not part of this build",
@@ -198,10 +196,10 @@ std::optional<Emit> read_emit_mode(const ConfigNode& node, Diagnostics& diagnost
   return std::nullopt;
 }
 
-std::optional<Emit> read_emit(const ConfigNode& node, Diagnostics& diagnostics) {
+std::optional<EmitMode> read_plain_emit(const ConfigNode& node, Diagnostics& diagnostics) {
   if (!node.is_mapping()) return read_emit_mode(node, diagnostics);
   MapReader map(node, diagnostics);
-  std::optional<Emit> mode = Emit::kUpdate;
+  std::optional<EmitMode> mode = EmitMode::kUpdate;
   if (const std::optional<ConfigNode> child = map.child("mode")) mode = read_emit_mode(*child, diagnostics);
   if (!refuse_unsupported(map, {"min_interval", "early", "late"})) mode = std::nullopt;
   map.finish();
@@ -241,7 +239,7 @@ std::unique_ptr<OperatorPlan> read_aggregate(const ConfigNode& body, Diagnostics
     }
   }
   if (const std::optional<ConfigNode> node = map.child("emit")) {
-    config.emit = read_emit(*node, diagnostics).value_or(Emit::kUpdate);
+    config.emit = read_plain_emit(*node, diagnostics).value_or(EmitMode::kUpdate);
   }
   refuse_unsupported(map, {"window", "allowed_lateness"});
   map.finish();

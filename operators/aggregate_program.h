@@ -1,8 +1,8 @@
 // AggregateProgram: a checked `aggregate` operator, compiled: what is evaluated per batch, what is folded into which
 // slot, and how output columns come out of slots and keys. Immutable; shared by the instances of all lanes.
 //
-// Output rows are made in two steps. First the virtual columns: one per distinct aggregate call and one per key(F).
-// Then the fields, expressions over the virtual columns.
+// Output rows are made in two steps. First the virtual columns: one per distinct aggregate call, one per key(F), and
+// the bounds of the window. Then the fields, expressions over the virtual columns.
 #pragma once
 
 #include <memory>
@@ -12,6 +12,7 @@
 #include "base/type.h"
 #include "expr/expression.h"
 #include "operators/aggregate.h"
+#include "operators/window.h"
 
 namespace millrace {
 
@@ -32,15 +33,18 @@ struct AggregateCall {
   int condition = -1;  // index in inputs; -1: none
 };
 
+// One of the three is set.
 struct VirtualColumn {
+  enum class Bound { kNone, kStart, kEnd };
   Type type;
-  int call = -1;  // index in calls, or -1
-  int key = -1;   // index in keys, or -1
+  int call = -1;               // index in calls, or -1
+  int key = -1;                // index in keys, or -1
+  Bound bound = Bound::kNone;  // window.start, window.end
 };
 
 struct AggregateProgram {
-  enum class Emit { kUpdate, kEach };
-  Emit emit = Emit::kUpdate;
+  EmitSpec emit;
+  WindowSpec window;
   Schema input;
   std::vector<int> keys;  // columns of the input
   std::vector<AggregateInput> inputs;
