@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "expr/argument_cache.h"
 #include "expr/type_rules.h"
 
 namespace millrace::expr {
@@ -168,7 +169,8 @@ Checker::Id Checker::kernel_node(const Ast& ast, Node node, bool cheap) {
 // Evaluates a node of constants once, on a frame of one row.
 Checker::Id Checker::fold(const Ast& ast, const Node& node) {
   Arena scratch(1024);
-  Frame frame{1, program_->memory, scratch, program_->memory.get()};
+  ArgumentCache arguments;
+  Frame frame{1, program_->memory, scratch, arguments, program_->memory.get()};
   std::vector<Vector> args;
   for (uint32_t arg : node.args) {
     args.push_back(program_->nodes[arg].constant);

@@ -28,6 +28,7 @@ class Checker {
   Id call(const Ast& ast);
   Id builtin(const Ast& ast, const std::vector<uint32_t>& args);
   Id overload(const Ast& ast, const std::vector<uint32_t>& args);
+  bool read_texts(const Ast& ast, const Overload& overload, Node& node);
   Id unknown_function(const Ast& ast);
   Id wrong_form(const Ast& ast);
   Id equality(const Ast& ast, const std::vector<uint32_t>& args);

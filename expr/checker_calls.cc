@@ -4,9 +4,9 @@
 #include <algorithm>
 
 #include "expr/checker.h"
-#include "expr/time_text.h"
+#include "expr/time_format.h"
+#include "expr/time_zone.h"
 #include "expr/type_rules.h"
-#include "expr/utf8.h"
 
 namespace millrace::expr {
 namespace {
@@ -71,6 +71,11 @@ Checker::Id Checker::builtin(const Ast& ast, const std::vector<uint32_t>& args) 
     if (!type) return no_overload(ast, args);
     return kernel_node(ast, node_for(ast, Node::Form::kStrict, *type, kernels::list_concat, args), false);
   }
+  if ((ast.name == "least" || ast.name == "greatest") && args.size() > 2) {
+    Id so_far = args[0];
+    for (size_t i = 1; i < args.size() && so_far; i++) so_far = overload(ast, {*so_far, args[i]});
+    return so_far;
+  }
   return overload(ast, args);
 }
 
@@ -78,21 +83,42 @@ Checker::Id Checker::overload(const Ast& ast, const std::vector<uint32_t>& args)
   for (const Overload& candidate : all_overloads()) {
     if (candidate.name != ast.name || candidate.member != ast.member || candidate.args.size() != args.size()) continue;
     bool fits = true;
-    for (size_t i = 0; i < args.size(); i++) fits = fits && kind_of(args[i]) == candidate.args[i];
+    for (size_t i = 0; i < args.size(); i++) fits = fits && candidate.args[i].takes(type_of(args[i]));
     if (!fits) continue;
     // int(int) and the like; a conversion, unlike -x, yields its argument's type from a function of that type's name.
     if (args.size() == 1 && type_of(args[0]).to_string() == ast.name) return args[0];
-    const bool zoned = args.size() == 2 && candidate.args[0] == TypeKind::kTimestamp && ast.member;
-    if (zoned && is_constant(args[1])) {
-      const Vector& zone = program_->nodes[args[1]].constant;
-      if (!zone.is_null(0) && !parse_zone(zone.strings[0]))
-        return fail(ast.args[1]->offset, LintCode::kExpressionType,
-                    fmt::format("not a fixed offset such as +02:00: \"{}\"", shortened(zone.strings[0])));
-    }
     const Node::Form form = candidate.lenient ? Node::Form::kLenient : Node::Form::kStrict;
-    return kernel_node(ast, node_for(ast, form, Type(candidate.result), candidate.kernel, args), candidate.cheap);
+    Node node = node_for(ast, form, candidate.result.type(), candidate.kernel, args);
+    if (!read_texts(ast, candidate, node)) return std::nullopt;
+    return kernel_node(ast, std::move(node), candidate.cheap);
   }
   return no_overload(ast, args);
+}
+
+// Reads the constant texts that the overload uses otherwise than as text; false after errors.
+bool Checker::read_texts(const Ast& ast, const Overload& overload, Node& node) {
+  bool good = true;
+  for (size_t i = 0; i < node.args.size(); i++) {
+    const OverloadType::Text text = overload.args[i].text;
+    if (text == OverloadType::Text::kPlain || !is_constant(node.args[i])) continue;
+    const Vector& value = program_->nodes[node.args[i]].constant;
+    if (value.is_null(0)) continue;
+    std::string error;
+    std::string hint;
+    bool read = false;
+    if (text == OverloadType::Text::kZone) {
+      node.zone = TimeZone::make(value.strings[0], &error);
+      read = node.zone != nullptr;
+      hint = fmt::format("an offset such as +02:00, or a name in {} such as Europe/Berlin", kZoneDirectory);
+    } else {
+      node.time_format = TimeFormat::make(value.strings[0], &error);
+      read = node.time_format != nullptr;
+      hint = "yyyy MM dd HH mm ss SSS; text that stays stands in single quotes";
+    }
+    if (!read) fail(ast.args[i]->offset, LintCode::kExpressionType, error, hint);
+    good = good && read;
+  }
+  return good;
 }
 
 Checker::Id Checker::equality(const Ast& ast, const std::vector<uint32_t>& args) {

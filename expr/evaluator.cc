@@ -1,3 +1,4 @@
+#include "expr/argument_cache.h"
 #include "expr/map_rows.h"
 #include "expr/program.h"
 
@@ -132,7 +133,7 @@ class ProgramEvaluator : public Evaluator {
 
   ColumnPtr evaluate(const Batch& batch, const ArenaPtr& arena, RowErrors& errors) override {
     if (const int plain = program_->plain_column(); plain >= 0) return column(batch, plain);
-    Frame frame{batch.rows, arena, scratch_};
+    Frame frame{batch.rows, arena, scratch_, arguments_};
     const Live live{batch.selection ? batch.selection->data() : nullptr, batch.live()};
     batch_ = &batch;
     Vector value;
@@ -272,6 +273,7 @@ class ProgramEvaluator : public Evaluator {
 
   std::shared_ptr<const Program> program_;
   Arena scratch_;
+  ArgumentCache arguments_;
   const Batch* batch_ = nullptr;
 };
 

@@ -141,7 +141,7 @@ void add_arithmetic(std::vector<Overload>& table) {
   constexpr TypeKind d = TypeKind::kDouble;
   constexpr TypeKind t = TypeKind::kTimestamp;
   constexpr TypeKind u = TypeKind::kDuration;
-  const auto add = [&table](std::string_view name, std::vector<TypeKind> args, TypeKind result, Kernel kernel) {
+  const auto add = [&table](std::string_view name, std::vector<OverloadType> args, TypeKind result, Kernel kernel) {
     const bool cheap = kernel != divide_ints<false> && kernel != divide_ints<true>;
     table.push_back({name, std::move(args), result, kernel, false, cheap, false});
   };

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -46,6 +47,55 @@ size_t write_double(double value, char* out) {
 
 size_t write_int(int64_t value, char* out) {
   return static_cast<size_t>(std::to_chars(out, out + kMaxNumberText, value).ptr - out);
+}
+
+namespace {
+
+constexpr double kPowersOfTen[] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                   1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+static_assert(std::size(kPowersOfTen) == kMaxRoundDigits + 1);
+
+// The same by way of the digits that the value is written with; magnitude is finite and above zero.
+double round_digits(double magnitude, int digits) {
+  // d.ddde-xx: the shortest digits, and the power of ten of the first.
+  char text[kMaxNumberText];
+  const auto end = std::to_chars(text, text + sizeof text, magnitude, std::chars_format::scientific).ptr;
+  const char* const e = std::find(text, end, 'e');
+  int exponent = 0;
+  std::from_chars(e[1] == '+' ? e + 2 : e + 1, end, exponent);
+  char significant[kMaxNumberText];
+  int count = 0;
+  for (const char* c = text; c != e; c++)
+    if (*c != '.') significant[count++] = *c;
+  // Digits in front of the place that is cut.
+  const int kept = exponent + 1 + digits;
+  if (kept >= count) return magnitude;
+  if (kept < 0) return 0;
+  uint64_t whole = 0;
+  for (int i = 0; i < kept; i++) whole = whole * 10 + static_cast<uint64_t>(significant[i] - '0');
+  if (significant[kept] >= '5') whole++;
+  // At most 17 digits: exact in text, which is what decides the last bit.
+  const auto rounded = fmt::format_to(text, "{}e-{}", whole, digits);
+  double value = 0;
+  std::from_chars(text, rounded, value);
+  return value;
+}
+
+}  // namespace
+
+double round_decimal(double value, int digits) {
+  const double scale = kPowersOfTen[digits];
+  const double magnitude = std::fabs(value);
+  const double scaled = magnitude * scale;
+  if (!(scaled < 0x1p52)) {  // NaN too
+    if (!(magnitude < 0x1p53)) return value;
+    return std::copysign(round_digits(magnitude, digits), value);
+  }
+  const double below = std::floor(scaled);
+  const double rest = scaled - below;
+  // The product differs from the decimal by less than its distance to the next doubles: that matters near a half only.
+  if (std::fabs(rest - 0.5) > scaled * 0x1p-50) return std::copysign((rest > 0.5 ? below + 1 : below) / scale, value);
+  return std::copysign(round_digits(magnitude, digits), value);
 }
 
 std::string format_double(double value) {

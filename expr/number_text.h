@@ -19,5 +19,10 @@ std::string format_double(double value);
 inline constexpr size_t kMaxNumberText = 32;
 size_t write_double(double value, char* out);
 size_t write_int(int64_t value, char* out);
+// The double nearest to the decimal that `value` is written as, rounded to `digits` behind the point, halves away from
+// zero: 1.005 to 2 digits is 1.01. Written out it has no more digits than that. Precondition: digits is 0 to
+// kMaxRoundDigits.
+inline constexpr int kMaxRoundDigits = 15;
+double round_decimal(double value, int digits);
 
 }  // namespace millrace::expr

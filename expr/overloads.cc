@@ -11,6 +11,7 @@ const std::vector<Overload>& all_overloads() {
     add_comparisons(table);
     add_text_functions(table);
     add_conversions(table);
+    add_number_functions(table);
     add_time_functions(table);
     return table;
   }();

@@ -9,10 +9,29 @@
 
 namespace millrace::expr {
 
+// A type in the table: a kind, or a list of it.
+struct OverloadType {
+  // What a text argument is read as before it is used.
+  enum class Text : uint8_t { kPlain, kZone, kTimeFormat };
+
+  constexpr OverloadType(TypeKind k) : kind(k) {}  // NOLINT: tables are written in kinds
+  constexpr OverloadType(TypeKind k, Text t) : kind(k), text(t) {}
+  Type type() const { return list ? Type::list(Type(kind)) : Type(kind); }
+  bool takes(const Type& type) const {
+    if (!list) return type.kind() == kind;
+    return type.kind() == TypeKind::kList &&
+           (type.element().kind() == kind || type.element().kind() == TypeKind::kNull);
+  }
+
+  TypeKind kind;
+  bool list = false;
+  Text text = Text::kPlain;
+};
+
 struct Overload {
   std::string_view name;
-  std::vector<TypeKind> args;
-  TypeKind result;
+  std::vector<OverloadType> args;
+  OverloadType result;
   Kernel kernel;
   bool member = false;  // receiver.f(…)
   bool cheap = false;
@@ -27,6 +46,7 @@ void add_arithmetic(std::vector<Overload>& table);
 void add_comparisons(std::vector<Overload>& table);
 void add_text_functions(std::vector<Overload>& table);
 void add_conversions(std::vector<Overload>& table);
+void add_number_functions(std::vector<Overload>& table);
 void add_time_functions(std::vector<Overload>& table);
 
 // out[row] = texts[row] == constant.

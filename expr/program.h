@@ -65,11 +65,16 @@ inline void set_values(Vector& v, const int64_t* values) { v.ints = values; }
 inline void set_values(Vector& v, const double* values) { v.doubles = values; }
 inline void set_values(Vector& v, const std::string_view* values) { v.strings = values; }
 
+struct ArgumentCache;
+class TimeFormat;
+class TimeZone;
+
 // One evaluation of one program over one batch.
 struct Frame {
   uint32_t rows = 0;
-  const ArenaPtr& result;         // lives as long as the result: the root's values, text, nested columns
-  Arena& scratch;                 // lives until the evaluation ends
+  const ArenaPtr& result;  // lives as long as the result: the root's values, text, nested columns
+  Arena& scratch;          // lives until the evaluation ends
+  ArgumentCache& arguments;
   Arena* output_arena = nullptr;  // where the running kernel's values belong
 
   template <class T>
@@ -120,6 +125,9 @@ struct Node {
   int64_t number = 0;        // of the kernel: field index, zone offset, ordinal hash
   std::string text;          // of the kernel: field name, map key
   std::shared_ptr<const ConstantSet> set;
+  // What the kernel's constant text arguments amount to.
+  std::shared_ptr<const TimeZone> zone;
+  std::shared_ptr<const TimeFormat> time_format;
   std::vector<Type> arg_types;  // of kernels over any type
 };
 

@@ -7,11 +7,6 @@ namespace {
 
 bool is_leap(int64_t year) { return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0); }
 
-int days_in_month(int64_t year, int month) {
-  static constexpr int kDays[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-  return month == 2 && is_leap(year) ? 29 : kDays[month - 1];
-}
-
 // Days before 1 January of a year >= 1, counted from 1 January of year 1.
 int64_t days_before_year(int64_t year) {
   const int64_t y = year - 1;
@@ -19,8 +14,6 @@ int64_t days_before_year(int64_t year) {
 }
 
 constexpr int64_t kDaysToEpoch = 719'162;  // 0001-01-01 to 1970-01-01
-
-int64_t floor_divide(int64_t value, int64_t by) { return value / by - (value % by < 0 ? 1 : 0); }
 
 // Reads text from the left; every step fails for good once one has.
 struct Reader {
@@ -61,7 +54,12 @@ struct Reader {
 
 }  // namespace
 
-std::optional<int64_t> parse_zone(std::string_view text) {
+int days_in_month(int64_t year, int month) {
+  static constexpr int kDays[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+  return month == 2 && is_leap(year) ? 29 : kDays[month - 1];
+}
+
+std::optional<int64_t> parse_zone_offset(std::string_view text) {
   if (text == "Z" || text == "z" || text == "UTC") return 0;
   int64_t sign = 1;
   if (!text.empty() && (text[0] == '+' || text[0] == '-')) {
@@ -94,15 +92,19 @@ std::optional<int64_t> parse_rfc3339(std::string_view text) {
   // A zone has a sign here, and no name but Z.
   const char zone_start = reader.text[0];
   if (zone_start != '+' && zone_start != '-' && reader.text != "Z" && reader.text != "z") return std::nullopt;
-  const auto zone = parse_zone(reader.text);
+  const auto zone = parse_zone_offset(reader.text);
   if (!zone || year < 1 || month < 1 || month > 12 || day < 1 || day > days_in_month(year, month)) return std::nullopt;
   if (hour > 23 || minute > 59 || second > 59) return std::nullopt;
-  int64_t days = days_before_year(year) - kDaysToEpoch + day - 1;
-  for (int m = 1; m < month; m++) days += days_in_month(year, m);
-  const int64_t micros =
-      days * kMicrosPerDay + ((hour * 60 + minute) * 60 + second) * kMicrosPerSecond + fraction - *zone;
+  const int64_t micros = days_since_epoch(year, month, static_cast<int>(day)) * kMicrosPerDay +
+                         ((hour * 60 + minute) * 60 + second) * kMicrosPerSecond + fraction - *zone;
   if (micros < kMinTimestamp || micros > kMaxTimestamp) return std::nullopt;
   return micros;
+}
+
+int64_t days_since_epoch(int64_t year, int month, int day) {
+  int64_t days = days_before_year(year) - kDaysToEpoch + day - 1;
+  for (int m = 1; m < month; m++) days += days_in_month(year, m);
+  return days;
 }
 
 CivilTime civil_time(int64_t micros) {

@@ -27,8 +27,8 @@ std::optional<int64_t> parse_duration(std::string_view text);
 // In seconds: 5410.5s.
 std::string format_duration(int64_t micros);
 size_t write_duration(int64_t micros, char* out);
-// +02:00, -08:00, 02:00, Z, UTC -> microseconds east of UTC. Named zones are not known.
-std::optional<int64_t> parse_zone(std::string_view text);
+// +02:00, -08:00, 02:00, Z, UTC -> microseconds east of UTC. time_zone.h knows named zones.
+std::optional<int64_t> parse_zone_offset(std::string_view text);
 
 struct CivilTime {
   int64_t year = 0;
@@ -40,5 +40,10 @@ struct CivilTime {
 };
 CivilTime civil_time(int64_t micros);
 int64_t micros_of_day(int64_t micros);
+// Days from 1970-01-01 to a date of year 1 or later.
+int64_t days_since_epoch(int64_t year, int month, int day);
+int days_in_month(int64_t year, int month);
+// Division that rounds towards the past, so that times before 1970 fall into the right unit. Precondition: by > 0.
+inline int64_t floor_divide(int64_t value, int64_t by) { return value / by - (value % by < 0 ? 1 : 0); }
 
 }  // namespace millrace::expr

@@ -15,6 +15,7 @@ struct Semantics {
 
 std::vector<Semantics> arithmetic_semantics();
 std::vector<Semantics> logic_semantics();
+std::vector<Semantics> number_semantics();
 std::vector<Semantics> text_semantics();
 std::vector<Semantics> time_semantics();
 std::vector<Semantics> nested_semantics();

@@ -278,6 +278,7 @@ void check_table(const std::vector<Semantics>& table) {
 
 TEST_CASE("semantics: arithmetic and conversions") { check_table(expr_tests::arithmetic_semantics()); }
 TEST_CASE("semantics: logic, comparison and null") { check_table(expr_tests::logic_semantics()); }
+TEST_CASE("semantics: rounding and extremes") { check_table(expr_tests::number_semantics()); }
 TEST_CASE("semantics: strings and bytes") { check_table(expr_tests::text_semantics()); }
 TEST_CASE("semantics: timestamps and durations") { check_table(expr_tests::time_semantics()); }
 TEST_CASE("semantics: lists, structs and maps") { check_table(expr_tests::nested_semantics()); }
