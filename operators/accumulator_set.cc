@@ -26,6 +26,20 @@ bool AccumulatorSet::can_retract() const {
                      [](const AggregatePtr& aggregate) { return aggregate->can_retract(); });
 }
 
+bool AccumulatorSet::merge(void* into, const void* from) const {
+  for (size_t i = 0; i < aggregates_.size(); i++) {
+    if (!aggregates_[i]->can_merge(slot(static_cast<const void*>(into), offsets_[i]), slot(from, offsets_[i]))) {
+      return false;
+    }
+  }
+  header(into).add_rows_of(header(from));
+  for (size_t i = 0; i < aggregates_.size(); i++) {
+    const bool merged = aggregates_[i]->merge(slot(into, offsets_[i]), slot(from, offsets_[i]));
+    MR_CHECK(merged);
+  }
+  return true;
+}
+
 void AccumulatorSet::create(void* state) const {
   header(state) = {kNoTime, 0, nullptr};
   for (size_t i = 0; i < aggregates_.size(); i++) aggregates_[i]->create(slot(state, offsets_[i]));

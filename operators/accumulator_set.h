@@ -24,6 +24,11 @@ struct StateHeader {
     rows_and_changed = (rows_and_changed + 2) | 1;
     if (time_ms > event_time_ms) event_time_ms = time_ms;
   }
+  // The rows and the event time of another block; what is shown and owed stays that of this one.
+  void add_rows_of(const StateHeader& from) {
+    rows_and_changed = (rows_and_changed + (from.rows() << 1)) | 1;
+    if (from.event_time_ms > event_time_ms) event_time_ms = from.event_time_ms;
+  }
   // Precondition: rows() > 0. The event time stays: the largest that was ever folded in.
   void take_row() { rows_and_changed = (rows_and_changed - 2) | 1; }
 };
@@ -38,6 +43,9 @@ class AccumulatorSet : public AccumulatorCodec {
   // Where the slot of aggregate i stands in the block.
   size_t offset(size_t i) const { return offsets_[i]; }
   bool can_retract() const;
+  // Folds the block `from` into the block `into`, as if its rows had come after those of `into`. False: a result does
+  // not fit (overflow); `into` is unchanged then.
+  bool merge(void* into, const void* from) const;
 
   size_t size() const override { return size_; }
   void create(void* state) const override;

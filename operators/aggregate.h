@@ -73,6 +73,16 @@ class Aggregate {
   // Whether rows can be taken back (kRetract). Without it, changes must hold none.
   virtual bool can_retract() const { return false; }
 
+  // Folds what the slot `from` holds into `into`, as if its rows had come after those of `into` (first keeps into's
+  // value, last takes from's). False: the result does not fit (overflow); `into` is unchanged then.
+  virtual bool merge(void* into, const void* from) const = 0;
+  // What merge would return.
+  virtual bool can_merge(const void* into, const void* from) const {
+    (void)into;
+    (void)from;
+    return true;
+  }
+
   // Writes the results of n slots to rows out_rows[i] of a column of type().
   virtual void write(void* const* states, size_t offset, size_t n, const uint32_t* out_rows,
                      ColumnBuilder& out) const = 0;

@@ -15,6 +15,7 @@ struct CountOp {
   static size_t extra_bytes(const Slot&) { return 0; }
   static void add(Slot& slot, const Column*, uint32_t) { slot.n++; }
   static void retract(Slot& slot, const Column*, uint32_t) { slot.n--; }
+  static void merge(Slot& into, const Slot& from) { into.n += from.n; }
   static void put(const Slot& slot, ColumnBuilder& out, uint32_t row) { out.ints[row] = slot.n; }
   static void encode(const Slot& slot, AccumulatorWriter& out) { out.zigzag(slot.n); }
   static void decode(AccumulatorReader& in, Slot& slot) { slot.n = in.zigzag(); }

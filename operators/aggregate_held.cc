@@ -30,6 +30,9 @@ struct HeldOp {
 
 template <class Cell>
 struct MinOp : HeldOp<Cell> {
+  static void merge(typename Cell::Held& into, const typename Cell::Held& from) {
+    if (!from.empty() && (into.empty() || Cell::less(from.view(), into.view()))) into.set(from.view());
+  }
   static void add(typename Cell::Held& slot, const Column* column, uint32_t row) {
     const auto value = Cell::get(*column, row);
     if (slot.empty() || Cell::less(value, slot.view())) slot.set(value);
@@ -38,6 +41,9 @@ struct MinOp : HeldOp<Cell> {
 
 template <class Cell>
 struct MaxOp : HeldOp<Cell> {
+  static void merge(typename Cell::Held& into, const typename Cell::Held& from) {
+    if (!from.empty() && (into.empty() || Cell::less(into.view(), from.view()))) into.set(from.view());
+  }
   static void add(typename Cell::Held& slot, const Column* column, uint32_t row) {
     const auto value = Cell::get(*column, row);
     if (slot.empty() || Cell::less(slot.view(), value)) slot.set(value);
@@ -46,6 +52,9 @@ struct MaxOp : HeldOp<Cell> {
 
 template <class Cell>
 struct FirstOp : HeldOp<Cell> {
+  static void merge(typename Cell::Held& into, const typename Cell::Held& from) {
+    if (into.empty() && !from.empty()) into.set(from.view());
+  }
   static void add(typename Cell::Held& slot, const Column* column, uint32_t row) {
     if (slot.empty()) slot.set(Cell::get(*column, row));
   }
@@ -53,6 +62,9 @@ struct FirstOp : HeldOp<Cell> {
 
 template <class Cell>
 struct LastOp : HeldOp<Cell> {
+  static void merge(typename Cell::Held& into, const typename Cell::Held& from) {
+    if (!from.empty()) into.set(from.view());
+  }
   static void add(typename Cell::Held& slot, const Column* column, uint32_t row) { slot.set(Cell::get(*column, row)); }
 };
 

@@ -33,6 +33,14 @@ struct SumIntOp {
     int64_t sum;
     return !__builtin_sub_overflow(slot.sum, column->ints[row], &sum);
   }
+  static void merge(Slot& into, const Slot& from) {
+    into.sum += from.sum;
+    into.n += from.n;
+  }
+  static bool can_merge(const Slot& into, const Slot& from) {
+    int64_t sum;
+    return !__builtin_add_overflow(into.sum, from.sum, &sum);
+  }
   static void put(const Slot& slot, ColumnBuilder& out, uint32_t row) {
     if (slot.n == 0) return out.set_null(row);
     out.ints[row] = slot.sum;
@@ -85,6 +93,10 @@ struct SumDoubleOp {
     // An empty sum starts afresh: what rounding left, or an infinity, goes with its last value.
     if (--slot.n == 0) slot.sum = 0;
   }
+  static void merge(Slot& into, const Slot& from) {
+    into.sum += from.sum;
+    into.n += from.n;
+  }
   static void put(const Slot& slot, ColumnBuilder& out, uint32_t row) {
     if (slot.n == 0) return out.set_null(row);
     out.doubles[row] = slot.sum;
@@ -130,6 +142,10 @@ struct AvgIntOp {
   static void retract(Slot& slot, const Column* column, uint32_t row) {
     set_sum(slot, sum_of(slot) - column->ints[row]);
     slot.n--;
+  }
+  static void merge(Slot& into, const Slot& from) {
+    set_sum(into, sum_of(into) + sum_of(from));
+    into.n += from.n;
   }
   static void put(const Slot& slot, ColumnBuilder& out, uint32_t row) {
     if (slot.n == 0) return out.set_null(row);

@@ -5,6 +5,7 @@
 //   kTrivial, kRetracts; create(Slot&), destroy(Slot&), extra_bytes(const Slot&)
 //   add(Slot&, const Column*, row), retract(Slot&, const Column*, row)    never called with a null value
 //   can_add(const Slot&, const Column*, row), can_retract(…)              if kCanFail
+//   merge(Slot& into, const Slot& from); can_merge(const Slot&, const Slot&) if kCanFail
 //   put(const Slot&, ColumnBuilder&, row)
 //   encode(const Slot&, AccumulatorWriter&), decode(AccumulatorReader&, Slot&)
 #pragma once
@@ -55,6 +56,19 @@ class SlotAggregate : public Aggregate {
                                  : Op::can_add(slot_at(rows, i), rows.value, row);
     } else {
       return Aggregate::can_fold(rows, i);
+    }
+  }
+
+  bool merge(void* into, const void* from) const override {
+    if (!can_merge(into, from)) return false;
+    Op::merge(*static_cast<Slot*>(into), *static_cast<const Slot*>(from));
+    return true;
+  }
+  bool can_merge(const void* into, const void* from) const override {
+    if constexpr (Op::kCanFail) {
+      return Op::can_merge(*static_cast<const Slot*>(into), *static_cast<const Slot*>(from));
+    } else {
+      return true;
     }
   }
 
