@@ -19,6 +19,7 @@ std::vector<AggregatePtr> slots_of(const AggregateProgram& program, const std::v
 AggregateFold::AggregateFold(const AggregateProgram& program, const std::vector<AggregatePtr>& more)
     : program_(program),
       set_(slots_of(program, more)),
+      values_(slots_of(program, {})),
       is_condition_(program.inputs.size()),
       offsets_(program.calls.size()),
       inputs_(program.inputs.size()),

@@ -24,8 +24,9 @@ class AggregateFold {
   // nothing is folded into. The program outlives the instance.
   explicit AggregateFold(const AggregateProgram& program, const std::vector<AggregatePtr>& more = {});
 
-  // Layout of a block.
+  // Layout of a block; values(): of its first part, what the calls of the program make of it.
   const AccumulatorSet& set() const { return set_; }
+  const AccumulatorSet& values() const { return values_; }
   size_t offset(size_t call) const { return offsets_[call]; }
   size_t more_offset(size_t index) const { return set_.offset(offsets_.size() + index); }
 
@@ -80,6 +81,7 @@ class AggregateFold {
 
   const AggregateProgram& program_;
   AccumulatorSet set_;
+  AccumulatorSet values_;
   std::vector<std::unique_ptr<Evaluator>> evaluators_;  // per input; nullptr: a plain column
   std::vector<bool> is_condition_;                      // per input
   std::vector<size_t> offsets_;                         // per call

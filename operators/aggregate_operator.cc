@@ -18,6 +18,7 @@ class AggregateOperator : public Operator {
   Status process(const Batch& batch, size_t input, Collector& out) override;
   Result<bool> flush(uint64_t epoch, size_t max_rows, Collector& out) override;
   void cut(DeltaBuilder& delta) override;
+  bool holds_rows() const override { return coalesces(); }
   bool wants_barrier() const override { return cache_->dirty_bytes() > context_.cache_bytes / 2; }
   bool is_full() const override { return cache_->dirty_bytes() >= context_.cache_bytes; }
 
@@ -114,7 +115,7 @@ Status AggregateOperator::fold_chunk(const Batch& batch, uint32_t begin, uint32_
   if (context_.emit_per_batch && !emits_each()) {
     updates_.begin(context_.arenas->take(), count);
     for (uint32_t i = 0; i < count; i++) updates_.add(batch.key_bytes[rows_[i]], states_[i], {watermark_ms_});
-    MR_RETURN_IF_ERROR(updates_.emit(has_watermark_, out, counters_.out));
+    MR_RETURN_IF_ERROR(updates_.emit(has_watermark_, nullptr, out, counters_.out).status());
     updates_.forget();
   }
   return errors.empty() ? Status::ok() : out.fail_rows(batch, errors);
@@ -168,7 +169,7 @@ Result<bool> AggregateOperator::flush(uint64_t, size_t max_rows, Collector& out)
     });
     budget -= std::min(budget, next - cursor_);
     cursor_ = next;
-    MR_RETURN_IF_ERROR(updates_.emit(has_watermark_, out, counters_.out));
+    MR_RETURN_IF_ERROR(updates_.emit(has_watermark_, nullptr, out, counters_.out).status());
   }
   if (cursor_ < cache_->dirty_count()) return false;
   cursor_ = 0;

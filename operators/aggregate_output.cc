@@ -118,7 +118,10 @@ Status AggregateOutput::report(const Batch& result, const Batch* input, RowError
   reported_ = entries.size();
   if (entries.empty()) return Status::ok();
   if (input == nullptr) return out.fail_rows(result, errors);
+  // A row of the input that shows several windows fails once.
   for (auto& entry : entries) entry.row = input_rows_[entry.row];
+  sort_errors(errors);
+  reported_ = entries.size();
   return out.fail_rows(*input, errors);
 }
 

@@ -45,6 +45,8 @@ struct VirtualColumn {
 struct AggregateProgram {
   EmitSpec emit;
   WindowSpec window;
+  int64_t ttl_ms = 0;      // without a window: a key leaves when its newest event time is this far behind; 0: never
+  bool keep_late = false;  // somebody reads <id>.late
   Schema input;
   std::vector<int> keys;  // columns of the input
   std::vector<AggregateInput> inputs;

@@ -10,11 +10,11 @@ constexpr std::string_view kShown;
 
 AggregateUpdates::AggregateUpdates(const AggregateProgram& program, const AggregateFold& fold)
     : program_(program), fold_(fold), rows_per_key_(program.gives_retractions ? 2 : 1), output_(program) {
-  if (program.gives_retractions) previous_blocks_.resize(max_keys() * fold.set().size() / sizeof(uint64_t));
+  if (program.gives_retractions) previous_blocks_.resize(max_keys() * fold.values().size() / sizeof(uint64_t));
 }
 
 void AggregateUpdates::remember(void* const* states, size_t n) {
-  if (!program_.gives_retractions && !program_.takes_retractions) return;
+  if (!program_.gives_retractions && !program_.takes_retractions && program_.ttl_ms == 0) return;
   for (size_t i = 0; i < n; i++) {
     StateHeader& header = AccumulatorSet::header(states[i]);
     if (header.changed() || header.rows() == 0 || header.previous != nullptr) continue;
@@ -23,7 +23,7 @@ void AggregateUpdates::remember(void* const* states, size_t n) {
       continue;
     }
     encoded_.clear();
-    fold_.set().encode(states[i], encoded_);
+    encode(states[i], encoded_);
     auto* view = static_cast<std::string_view*>(previous_arena_.allocate(sizeof(std::string_view)));
     header.previous = new (view) std::string_view(previous_arena_.copy(encoded_));
   }
@@ -39,7 +39,7 @@ void AggregateUpdates::begin(ArenaPtr arena, size_t keys) {
 
 uint32_t AggregateUpdates::add_row(std::string_view key, Change change, int64_t newest_ms, const Stamp& stamp) {
   const int64_t time_ms = stamp.event_time_ms != kNoTime ? stamp.event_time_ms : newest_ms;
-  const uint32_t row = output_.add_row(key, change, time_ms, stamp.watermark_ms);
+  const uint32_t row = output_.add_row(key, change, time_ms, stamp.watermark_ms, stamp.input_row);
   if (stamp.window != nullptr) output_.set_window(row, *stamp.window);
   return row;
 }
@@ -48,37 +48,51 @@ void AggregateUpdates::add(std::string_view key, void* state, const Stamp& stamp
   StateHeader& header = AccumulatorSet::header(state);
   const std::string_view* previous = header.previous;
   header.previous = nullptr;
-  if (!header.changed()) return;
+  if (header.changed()) replace(key, state, previous, false, stamp);
+}
+
+void AggregateUpdates::replace(std::string_view key, void* state, const std::string_view* shown, bool gone,
+                               const Stamp& stamp) {
+  StateHeader& header = AccumulatorSet::header(state);
   header.clear_changed();
-  if (previous != nullptr && program_.gives_retractions) {
-    void* old = decode_previous(*previous);
+  if (shown != nullptr && program_.gives_retractions) {
+    void* old = decode_previous(*shown);
     states_.push_back(old);
     rows_.push_back(add_row(key, Change::kRetract, AccumulatorSet::header(old).event_time_ms, stamp));
   }
-  if (header.rows() > 0) {
+  if (header.rows() > 0 && !gone) {
     states_.push_back(state);
     rows_.push_back(add_row(key, Change::kInsert, header.event_time_ms, stamp));
-  } else if (previous != nullptr && !program_.gives_retractions) {
+  } else if (shown != nullptr && !program_.gives_retractions) {
     add_row(key, Change::kDelete, header.event_time_ms, stamp);
   }
 }
 
 void* AggregateUpdates::decode_previous(std::string_view bytes) {
-  void* block = previous_blocks_.data() + previous_count_ * fold_.set().size() / sizeof(uint64_t);
+  MR_CHECK(previous_count_ < max_keys());
+  void* block = previous_blocks_.data() + previous_count_ * fold_.values().size() / sizeof(uint64_t);
   previous_count_++;
-  fold_.set().create(block);
-  const Status status = fold_.set().decode(bytes, block);
+  fold_.values().create(block);
+  const Status status = fold_.values().decode(bytes, block);
   MR_CHECK(status.is_ok());
   return block;
 }
 
-Status AggregateUpdates::emit(bool has_watermark, Collector& out, uint64_t& emitted) {
+void AggregateUpdates::write_added() {
   fold_.write(states_.data(), rows_.data(), states_.size(), output_);
+  states_.clear();
+  rows_.clear();
   for (size_t i = 0; i < previous_count_; i++) {
-    fold_.set().destroy(previous_blocks_.data() + i * fold_.set().size() / sizeof(uint64_t));
+    fold_.values().destroy(previous_blocks_.data() + i * fold_.values().size() / sizeof(uint64_t));
   }
-  if (output_.rows() == 0) return Status::ok();
-  return output_.emit(has_watermark, nullptr, out, emitted);
+  previous_count_ = 0;
+}
+
+Result<uint64_t> AggregateUpdates::emit(bool has_watermark, const Batch* input, Collector& out, uint64_t& emitted) {
+  write_added();
+  if (output_.rows() == 0) return uint64_t{0};
+  MR_RETURN_IF_ERROR(output_.emit(has_watermark, input, out, emitted));
+  return output_.reported();
 }
 
 }  // namespace millrace

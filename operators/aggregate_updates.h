@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/status.h"
 #include "operators/aggregate_fold.h"
 #include "operators/aggregate_output.h"
 
@@ -35,12 +36,22 @@ class AggregateUpdates {
     int64_t watermark_ms = kNoTime;
     int64_t event_time_ms = kNoTime;       // kNoTime: the largest folded in
     const WindowBounds* window = nullptr;  // of the block
+    uint32_t input_row = kNoRow;           // the row of the input that shows it; errors are reported as that
   };
   // Adds the rows of a block if it has changed since it was last shown. The key is read by emit().
   void add(std::string_view key, void* state, const Stamp& stamp);
-  // `emitted` grows by the rows handed on.
-  Status emit(bool has_watermark, Collector& out, uint64_t& emitted);
+  // Adds the rows of a block whether it has changed or not, in place of the version `shown`: bytes of encode() (they
+  // may be empty if nobody needs old versions), or nullptr: it was never shown. A block without rows, or that is gone,
+  // has no new version.
+  void replace(std::string_view key, void* state, const std::string_view* shown, bool gone, const Stamp& stamp);
+  // Writes what has been added so far, so that blocks may change before emit().
+  void write_added();
+  // `emitted` grows by the rows handed on; the result is how many blocks could not be shown because a field failed on
+  // them, which is reported: as rows of `input` if given.
+  Result<uint64_t> emit(bool has_watermark, const Batch* input, Collector& out, uint64_t& emitted);
   void forget() { previous_arena_.reset(); }
+  // A block as its old version has to be kept.
+  void encode(const void* state, std::string& out) const { fold_.values().encode(state, out); }
 
  private:
   void* decode_previous(std::string_view bytes);

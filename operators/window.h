@@ -27,6 +27,8 @@ struct WindowBounds {
 inline constexpr int64_t kMaxWindowTimeMs = int64_t{9'000'000'000'000'000};
 // Sizes, gaps, latenesses and offsets are at most this (400,000 days).
 inline constexpr int64_t kMaxWindowSpanMs = int64_t{400'000} * 86'400'000;
+// The end of a window that never ends.
+inline constexpr int64_t kGlobalEndMs = INT64_MAX - 1;
 // Windows that one row may belong to.
 inline constexpr int64_t kMaxWindowsPerRow = 1000;
 

@@ -402,7 +402,7 @@ void LaneCache::cut(DeltaBuilder& delta) {
     const std::string_view key = table.key_of(entry);
     entry->flags &= static_cast<uint8_t>(~Flags::kDirty);
     if (entry->flags & Flags::kRemoved) {
-      delta.remove(entry->shard, table.operator_id, key);
+      if (entry->flags & Flags::kExisted) delta.remove(entry->shard, table.operator_id, key);
       table.erase(table.slots[table.probe(entry->hash, key)].id);
       continue;
     }
@@ -423,6 +423,22 @@ void LaneCache::mark_removed(void* state) {
   CacheEntry* entry = CacheEntry::of(state);
   MR_CHECK((entry->flags & (Flags::kLive | Flags::kDirty)) == (Flags::kLive | Flags::kDirty));
   entry->flags |= Flags::kRemoved;
+}
+
+LaneCache::EntryView LaneCache::view(void* state) const {
+  CacheEntry* entry = CacheEntry::of(state);
+  return {table_->key_of(entry), entry->shard, state, (entry->flags & Flags::kExisted) != 0};
+}
+
+bool LaneCache::is_removed(void* state) { return (CacheEntry::of(state)->flags & Flags::kRemoved) != 0; }
+
+void LaneCache::find(const std::string_view* keys, size_t n, void** states) const {
+  const Table& table = *table_;
+  for (size_t i = 0; i < n; i++) {
+    const uint32_t id = table.slots[table.probe(hash32(keys[i]), keys[i])].id;
+    CacheEntry* entry = id == 0 ? nullptr : table.slabs.entry(id);
+    states[i] = entry == nullptr || (entry->flags & Flags::kRemoved) != 0 ? nullptr : entry->state();
+  }
 }
 
 void LaneCache::trim() { table_->trim(SIZE_MAX); }

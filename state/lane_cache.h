@@ -44,7 +44,7 @@ class LaneCache {
   LaneCache(const LaneCache&) = delete;
 
   // states[i] = accumulator of keys[i] (created empty if new), marked dirty, for i < n. Pointers are valid until the
-  // next call of any method. first_touch, if given: first_touch[i] = 1 when this is the first touch of the entry since
+  // next cut (of an entry marked removed: its contents until the next lookup). first_touch, if given: first_touch[i] = 1 when this is the first touch of the entry since
   // the last cut (per entry once).
   Status lookup(const std::string_view* keys, const uint16_t* shards, size_t n, void** states,
                 uint8_t* first_touch = nullptr);
@@ -63,12 +63,17 @@ class LaneCache {
   size_t visit_dirty(size_t cursor, size_t limit, const std::function<void(const EntryView&)>& visit);
   size_t dirty_count() const;
   size_t dirty_bytes() const;
-  // Adds every dirty entry to the delta and makes it clean. Entries marked by mark_removed become tombstones and leave
-  // the cache.
+  // Adds every dirty entry to the delta and makes it clean. Entries marked by mark_removed leave the cache; those that
+  // existed before the epoch become tombstones, the others leave no trace.
   void cut(DeltaBuilder& delta);
-  // state: from the last lookup or visit. A later lookup of the key before the cut finds it new and empty; visit_dirty
-  // passes over it.
+  // Of a dirty entry: dirty entries are not moved, so a state may be kept until the next cut. A later lookup of the key
+  // before the cut finds it new and empty; visit_dirty passes over it.
   void mark_removed(void* state);
+  EntryView view(void* state) const;
+  static bool is_removed(void* state);
+  // The states of keys that are in the cache and not marked removed, nullptr for the others; nothing becomes dirty, and
+  // nothing is read. A clean state equals what is stored.
+  void find(const std::string_view* keys, size_t n, void** states) const;
   // Evicts clean entries until the bound holds (also called by lookup). Dirty entries stay: the coordinator cuts before
   // they fill the cache.
   void trim();

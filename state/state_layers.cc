@@ -87,6 +87,60 @@ Status LaneState::multi_get(const std::vector<std::string_view>& full_keys, Foun
   return Status::ok();
 }
 
+namespace {
+
+// The runs of a lane over a range of keys, merged as they are read: of each key the newest entry.
+class OverlayCursor {
+ public:
+  OverlayCursor(const std::vector<DeltaPtr>& oldest_first, std::string_view begin, std::string_view end) : end_(end) {
+    for (auto run = oldest_first.rbegin(); run != oldest_first.rend(); ++run) {
+      Position at{run->get(), (*run)->lower_bound(begin), {}};
+      if (load(at)) positions_.push_back(at);
+    }
+    find_lowest();
+  }
+  bool valid() const { return lowest_ < positions_.size(); }
+  std::string_view key() const { return positions_[lowest_].key; }
+  Delta::Value value() const { return positions_[lowest_].run->value(positions_[lowest_].index); }
+  void next() {
+    const std::string_view passed = key();
+    for (size_t i = lowest_; i < positions_.size();) {
+      Position& at = positions_[i];
+      if (at.key == passed) at.index++;
+      if (at.key == passed && !load(at)) {
+        positions_.erase(positions_.begin() + static_cast<ptrdiff_t>(i));
+      } else {
+        i++;
+      }
+    }
+    find_lowest();
+  }
+
+ private:
+  struct Position {
+    const Delta* run;
+    size_t index;
+    std::string_view key;
+  };
+  bool load(Position& at) const {
+    if (at.index >= at.run->size()) return false;
+    at.key = at.run->key(at.index);
+    return at.key < end_;
+  }
+  // A lane has few runs: looking at all of them is cheaper than a heap. The newest of equal keys stands first.
+  void find_lowest() {
+    lowest_ = 0;
+    for (size_t i = 1; i < positions_.size(); i++) {
+      if (positions_[i].key < positions_[lowest_].key) lowest_ = i;
+    }
+  }
+  std::string_view end_;
+  std::vector<Position> positions_;  // newest run first
+  size_t lowest_ = 0;
+};
+
+}  // namespace
+
 Status LaneState::scan(uint16_t shard, uint16_t operator_id, std::string_view begin_user_key,
                        std::string_view end_user_key,
                        const std::function<bool(std::string_view, std::string_view)>& visit) {
@@ -96,39 +150,25 @@ Status LaneState::scan(uint16_t shard, uint16_t operator_id, std::string_view be
   const std::string end = !end_user_key.empty()
                               ? full_key(shard, operator_id, end_user_key)
                               : full_key(static_cast<uint16_t>(next >> 16), static_cast<uint16_t>(next), {});
-  struct Overlaid {
-    std::string_view key;
-    Delta::Value value;
-  };
   const std::shared_ptr<const Runs> newest = runs();
-  std::vector<Overlaid> overlay;  // newest run first, until it is sorted
-  for (auto run = newest->rbegin(); run != newest->rend(); ++run) {
-    const Delta& delta = **run;
-    for (size_t i = delta.lower_bound(begin); i < delta.size() && delta.key(i) < end; i++) {
-      overlay.push_back({delta.key(i), delta.value(i)});
-    }
-  }
-  std::stable_sort(overlay.begin(), overlay.end(), [](const Overlaid& a, const Overlaid& b) { return a.key < b.key; });
-  const auto older = [](const Overlaid& a, const Overlaid& b) { return a.key == b.key; };
-  overlay.erase(std::unique(overlay.begin(), overlay.end(), older), overlay.end());
-  auto next_overlaid = overlay.begin();
+  OverlayCursor overlaid(*newest, begin, end);
   bool more = true;
   const auto visit_overlaid = [&] {
-    if (!next_overlaid->value.tombstone)
-      more = visit(next_overlaid->key.substr(kFullKeyPrefix), next_overlaid->value.bytes);
-    ++next_overlaid;
+    const Delta::Value value = overlaid.value();
+    if (!value.tombstone) more = visit(overlaid.key().substr(kFullKeyPrefix), value.bytes);
+    overlaid.next();
   };
   MR_RETURN_IF_ERROR(layers_.store_.scan(begin, end, [&](std::string_view key, std::string_view value) {
-    while (more && next_overlaid != overlay.end() && next_overlaid->key < key) visit_overlaid();
+    while (more && overlaid.valid() && overlaid.key() < key) visit_overlaid();
     if (!more) return false;
-    if (next_overlaid != overlay.end() && next_overlaid->key == key) {
+    if (overlaid.valid() && overlaid.key() == key) {
       visit_overlaid();
     } else {
       more = visit(key.substr(kFullKeyPrefix), value);
     }
     return more;
   }));
-  while (more && next_overlaid != overlay.end()) visit_overlaid();
+  while (more && overlaid.valid()) visit_overlaid();
   return Status::ok();
 }
 

@@ -177,6 +177,50 @@ TEST_CASE("a cache of texts is what a map is") {
   }
 }
 
+TEST_CASE("what comes and goes within an epoch leaves no trace") {
+  const auto store = open_memory_store();
+  StateLayers layers(*store, 1, {.background = false, .now_ms = nullptr});
+  CounterCodec codec;
+  LaneCache cache(layers.lane(0), kOperator, codec, 1 << 20);
+  const std::string_view keys[] = {"a", "b"};
+  const uint16_t shards[] = {1, 1};
+  void* states[2];
+  const auto cut = [&](uint64_t epoch) {
+    DeltaBuilder builder(epoch);
+    cache.cut(builder);
+    const DeltaPtr delta = builder.finish();
+    layers.lane(0).add_undecided(delta);
+    std::string text;
+    for (size_t i = 0; i < delta->size(); i++) {
+      text += (delta->value(i).tombstone ? "-" : "+") + std::string(delta->key(i).substr(kFullKeyPrefix));
+    }
+    return text;
+  };
+  REQUIRE(cache.lookup(keys, shards, 2, states).is_ok());
+  cache.mark_removed(states[0]);
+  CHECK(LaneCache::is_removed(states[0]));
+  CHECK(cache.view(states[1]).key == "b");
+  CHECK(cut(1) == "+b");
+  void* found[2];
+  cache.find(keys, 2, found);
+  CHECK(found[0] == nullptr);
+  CHECK(found[1] == states[1]);
+  CHECK(cache.dirty_count() == 0);
+  // b existed before this epoch, a does not.
+  REQUIRE(cache.lookup(keys, shards, 2, states).is_ok());
+  cache.mark_removed(states[0]);
+  cache.mark_removed(states[1]);
+  cache.find(keys, 2, found);
+  CHECK(found[1] == nullptr);
+  CHECK(cut(2) == "-b");
+  // Removed, and there again before the cut.
+  REQUIRE(cache.lookup(keys, shards, 2, states).is_ok());
+  cache.mark_removed(states[0]);
+  REQUIRE(cache.lookup(keys, shards, 1, states).is_ok());
+  CHECK(cut(3) == "+a+b");
+  CHECK(cut(4) == "");
+}
+
 TEST_CASE("keys are limited, an error leaves nothing that looks new") {
   const auto store = open_memory_store();
   DeltaBuilder builder(1);

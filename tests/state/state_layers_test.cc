@@ -45,6 +45,39 @@ void check_lane(LaneState& lane, const Model& model, uint16_t first_shard, uint1
   }
 }
 
+TEST_CASE("a scan begins, ends and stops where it should, over all layers") {
+  const auto store = open_memory_store();
+  StateLayers layers(*store, 1, {.max_age_ms = 0, .background = false, .now_ms = nullptr});
+  LaneState& lane = layers.lane(0);
+  const auto add = [&](uint64_t epoch, const std::string& put, const std::string& removed) {
+    DeltaBuilder delta(epoch);
+    for (char key : put) delta.put(3, 1, std::string(1, key), std::to_string(epoch));
+    for (char key : removed) delta.remove(3, 1, std::string(1, key));
+    lane.add_undecided(delta.finish());
+  };
+  add(1, "acegi", "");
+  REQUIRE(layers.decide(1, "1").is_ok());
+  REQUIRE(layers.flush().is_ok());
+  add(2, "bce", "");
+  add(3, "dh", "eg");
+  add(4, "c", "");
+  const auto scan = [&](const std::string& begin, const std::string& end, size_t limit) {
+    std::string seen;
+    REQUIRE(lane.scan(3, 1, begin, end,
+                      [&](std::string_view key, std::string_view value) {
+                        seen += std::string(key) + std::string(value) + " ";
+                        return --limit > 0;
+                      })
+                .is_ok());
+    return seen;
+  };
+  CHECK(scan("", "", 100) == "a1 b2 c4 d3 h3 i1 ");
+  CHECK(scan("b", "i", 100) == "b2 c4 d3 h3 ");
+  CHECK(scan("bb", "", 2) == "c4 d3 ");
+  CHECK(scan("e", "h", 100) == "");
+  CHECK(scan("i", "", 1) == "i1 ");
+}
+
 TEST_CASE("layers hold what was decided and what was not, in every order") {
   for (uint64_t seed = 1; seed <= 20; seed++) {
     std::mt19937_64 random(seed);
