@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "cmd/verbs.h"
+#include "formats/format.h"
 #include "pipeline/builtins.h"
 #include "pipeline/plan.h"
 #include "pipeline/runner.h"
@@ -45,7 +46,8 @@ bool replace_sources(PipelineSpec& spec, std::map<std::string, std::string> inpu
       std::cerr << "millrace try: source \"" << source.name << "\" needs --input " << source.name << "=FILE\n";
       return false;
     }
-    if (source.format != "json" && source.format != "string") source.format = "json";
+    const bool lines = holds_rows(source.format) || source.format == "string" || source.format == "text";
+    if (!lines) source.format = "json";
     source.kind = "file";
     source.plan = (*registries.sources.find("file"))(scalar(input->second, diagnostics), diagnostics);
     SourcePlanContext context{spec.name, source.name, source.format, source.schema};

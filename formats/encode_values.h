@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string>
 
+#include "base/batch.h"
+
 namespace millrace {
 
 // Milliseconds of a time in microseconds, rounded towards the past, so that order is kept before 1970 too.
@@ -13,6 +15,10 @@ inline int64_t whole_millis(int64_t micros) {
 }
 
 void append_decimal(int64_t value, std::string& out);
+
+// A value that is not null as text: strings as they are, doubles as JSON writes them (and NaN, Infinity, -Infinity),
+// timestamps as epoch milliseconds. Precondition: string, bool, int, double, timestamp or duration.
+void append_plain_text(const Column& column, uint32_t row, std::string& out);
 
 // Eight bytes, most significant first: Java's Long, and Double by its bits.
 inline void append_big_endian(uint64_t value, std::string& out) {

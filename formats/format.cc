@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "formats/csv_decoder.h"
 #include "formats/encode_values.h"
 #include "formats/json_decoder.h"
 #include "formats/json_node.h"
@@ -16,14 +17,14 @@ namespace {
 enum class PlainFormat { kString, kBytes, kInt64, kDouble };
 
 PlainFormat plain_format(const std::string& name) {
-  if (name == "string") return PlainFormat::kString;
+  if (name == "string" || name == "text") return PlainFormat::kString;
   if (name == "bytes") return PlainFormat::kBytes;
   if (name == "int64") return PlainFormat::kInt64;
   MR_CHECK(name == "double");
   return PlainFormat::kDouble;
 }
 
-// string, bytes, int64, double: the payload is the one field.
+// string, text, bytes, int64, double: the payload is the one field.
 class PlainDecoder final : public Decoder {
  public:
   PlainDecoder(PlainFormat format, const DecodeRequest& request)
@@ -76,6 +77,10 @@ class PlainDecoder final : public Decoder {
   const bool want_canonical_;
 };
 
+int64_t int_of(const Column& column, uint32_t row) {
+  return column.type.kind() == TypeKind::kInt ? column.ints[row] : whole_millis(column.ints[row]);
+}
+
 class JsonValueEncoder final : public ValueEncoder {
  public:
   void encode(const Column& column, uint32_t row, std::string& out) override { append_json_value(column, row, out); }
@@ -91,29 +96,11 @@ class PlainValueEncoder final : public ValueEncoder {
       case PlainFormat::kInt64: append_big_endian(static_cast<uint64_t>(int_of(column, row)), out); return;
       case PlainFormat::kDouble: append_big_endian(std::bit_cast<uint64_t>(column.doubles[row]), out); return;
       case PlainFormat::kBytes: out += column.strings[row]; return;
-      case PlainFormat::kString: append_text(column, row, out); return;
+      case PlainFormat::kString: append_plain_text(column, row, out); return;
     }
   }
 
  private:
-  static int64_t int_of(const Column& column, uint32_t row) {
-    return column.type.kind() == TypeKind::kTimestamp ? whole_millis(column.ints[row]) : column.ints[row];
-  }
-
-  static void append_text(const Column& column, uint32_t row, std::string& out) {
-    switch (column.type.kind()) {
-      case TypeKind::kString: out += column.strings[row]; return;
-      case TypeKind::kBool: out += column.bools[row] ? "true" : "false"; return;
-      case TypeKind::kDouble: {
-        const double value = column.doubles[row];
-        if (std::isfinite(value)) return append_json_double(value, out);
-        out += std::isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity";
-        return;
-      }
-      default: append_decimal(int_of(column, row), out); return;
-    }
-  }
-
   const PlainFormat format_;
 };
 
@@ -131,7 +118,21 @@ bool takes(PlainFormat format, TypeKind kind) {
 
 }  // namespace
 
-std::vector<std::string> known_formats() { return {"bytes", "double", "int64", "json", "string"}; }
+void append_plain_text(const Column& column, uint32_t row, std::string& out) {
+  switch (column.type.kind()) {
+    case TypeKind::kString: out += column.strings[row]; return;
+    case TypeKind::kBool: out += column.bools[row] ? "true" : "false"; return;
+    case TypeKind::kDouble: {
+      const double value = column.doubles[row];
+      if (std::isfinite(value)) return append_json_double(value, out);
+      out += std::isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity";
+      return;
+    }
+    default: append_decimal(int_of(column, row), out); return;
+  }
+}
+
+std::vector<std::string> known_formats() { return {"bytes", "csv", "double", "int64", "json", "string", "text"}; }
 
 bool is_known_format(const std::string& name) {
   for (const std::string& known : known_formats())
@@ -140,7 +141,7 @@ bool is_known_format(const std::string& name) {
 }
 
 Schema implied_schema(const std::string& format) {
-  if (format == "json" || !is_known_format(format)) return {};
+  if (format == "json" || format == "csv" || !is_known_format(format)) return {};
   switch (plain_format(format)) {
     case PlainFormat::kString: return {{"value", Type(TypeKind::kString)}};
     case PlainFormat::kBytes: return {{"value", Type(TypeKind::kBytes)}};
@@ -150,30 +151,41 @@ Schema implied_schema(const std::string& format) {
   return {};
 }
 
-std::unique_ptr<Decoder> make_decoder(const std::string& name, DecodeRequest request, const Location& at,
+bool holds_rows(const Format& format) { return format == "json" || format == "csv"; }
+
+std::unique_ptr<RowEncoder> make_row_encoder(const Format& format, const Schema& schema, std::string* error) {
+  if (format == "json") return std::make_unique<JsonRowEncoder>(schema);
+  if (format == "csv") return make_csv_encoder(format, schema, error);
+  *error = "format " + format.name + " holds one value; say which with value:";
+  return nullptr;
+}
+
+std::unique_ptr<Decoder> make_decoder(const Format& format, DecodeRequest request, const Location& at,
                                       Diagnostics& diagnostics) {
   MR_CHECK(request.wanted.size() == request.schema.size());
-  if (!is_known_format(name)) {
-    diagnostics.error(LintCode::kUnknownKind, at, "unknown format \"" + name + "\"",
-                      did_you_mean(name, known_formats()));
+  if (!is_known_format(format.name)) {
+    diagnostics.error(LintCode::kUnknownKind, at, "unknown format \"" + format.name + "\"",
+                      did_you_mean(format.name, known_formats()));
     return nullptr;
   }
-  if (name != "json") {
-    const Schema implied = implied_schema(name);
+  if (!holds_rows(format)) {
+    const Schema implied = implied_schema(format.name);
     if (!(request.schema == implied)) {
-      diagnostics.error(LintCode::kBadValue, at,
-                        "format " + name + " has exactly the schema {value: " + implied[0].type.to_string() + "}");
+      diagnostics.error(
+          LintCode::kBadValue, at,
+          "format " + format.name + " has exactly the schema {value: " + implied[0].type.to_string() + "}");
       return nullptr;
     }
-    return std::make_unique<PlainDecoder>(plain_format(name), request);
+    return std::make_unique<PlainDecoder>(plain_format(format.name), request);
   }
+  const bool csv = format == "csv";
   for (const Field& field : request.schema) {
-    const std::string reason = undecodable_reason(field.type);
+    const std::string reason = csv ? csv_type_error(field.type) : undecodable_reason(field.type);
     if (reason.empty()) continue;
     diagnostics.error(LintCode::kBadValue, at, "field \"" + field.name + "\": " + reason);
     return nullptr;
   }
-  return make_json_decoder(std::move(request));
+  return csv ? make_csv_decoder(std::move(request), format) : make_json_decoder(std::move(request));
 }
 
 std::unique_ptr<ValueEncoder> make_value_encoder(const std::string& name, const Type& type, std::string* error) {
@@ -182,6 +194,10 @@ std::unique_ptr<ValueEncoder> make_value_encoder(const std::string& name, const 
     return nullptr;
   }
   if (name == "json") return std::make_unique<JsonValueEncoder>();
+  if (name == "csv") {
+    *error = "format csv holds rows, not single values; choose their columns with select";
+    return nullptr;
+  }
   const PlainFormat format = plain_format(name);
   if (!takes(format, type.kind())) {
     *error = "format " + name + " cannot hold a value of type " + type.to_string();

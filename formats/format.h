@@ -10,6 +10,7 @@
 #include "base/batch.h"
 #include "base/config_node.h"
 #include "base/status.h"
+#include "formats/format_options.h"
 
 namespace millrace {
 
@@ -46,34 +47,51 @@ class ValueEncoder {
   virtual void encode(const Column& column, uint32_t row, std::string& out) = 0;
 };
 
-// Decoder for format `name` (json, string, bytes, int64, double). The formats other than json have one field `value`.
-// nullptr and a diagnostic at `at` when the name or the schema does not fit.
-std::unique_ptr<Decoder> make_decoder(const std::string& name, DecodeRequest request, const Location& at,
+// Decoder for a format (bytes, csv, double, int64, json, string or text). Those other than json and csv have one field
+// `value`. nullptr and a diagnostic at `at` when the name or the schema does not fit.
+std::unique_ptr<Decoder> make_decoder(const Format& format, DecodeRequest request, const Location& at,
                                       Diagnostics& diagnostics);
-// The schema that a format implies when none is written (string, bytes, int64, double: one field `value`); empty for
-// json.
+// The schema that a format implies when none is written (string, text, bytes, int64, double: one field `value`); empty
+// for json and csv.
 Schema implied_schema(const std::string& format);
 bool is_known_format(const std::string& name);
 std::vector<std::string> known_formats();
 
 // Encoder of single values in format `name` for a column of `type`; nullptr with a message in *error if the type does
 // not fit. json takes any type (timestamps as epoch milliseconds, bytes as base64, null as null); int64 takes int and
-// timestamp; double takes double; string takes string, int, double, bool, timestamp (RFC 3339 is string()'s job: here
-// epoch milliseconds); bytes takes bytes and string.
+// timestamp; double takes double; string and text take string, int, double, bool, timestamp (RFC 3339 is string()'s
+// job: here epoch milliseconds); bytes takes bytes and string; csv takes none, it holds whole rows.
 std::unique_ptr<ValueEncoder> make_value_encoder(const std::string& name, const Type& type, std::string* error);
 
-// Whole rows as a JSON object with all columns in declared order; the workhorse of sinks.
-class JsonRowEncoder {
+// Whole rows, all columns in declared order; the workhorse of sinks.
+class RowEncoder {
  public:
-  explicit JsonRowEncoder(const Schema& schema);
+  virtual ~RowEncoder() = default;
   // Appends the row of `columns` (by index of the schema). keep: if given, only these columns have values, the rest are
   // null (deletes).
+  virtual void encode(const std::vector<ColumnPtr>& columns, uint32_t row, std::string& out,
+                      const std::vector<bool>* keep = nullptr) = 0;
+  // What stands once above rows that are lines (csv: the names of the columns), without a line end; mostly empty.
+  virtual const std::string& header() const = 0;
+};
+
+// Whether a format holds rows (json, csv), not single values only.
+bool holds_rows(const Format& format);
+// nullptr with a message in *error if the format holds no rows, or a column does not fit it.
+std::unique_ptr<RowEncoder> make_row_encoder(const Format& format, const Schema& schema, std::string* error);
+
+// One JSON object per row.
+class JsonRowEncoder final : public RowEncoder {
+ public:
+  explicit JsonRowEncoder(const Schema& schema);
   void encode(const std::vector<ColumnPtr>& columns, uint32_t row, std::string& out,
-              const std::vector<bool>* keep = nullptr);
+              const std::vector<bool>* keep = nullptr) override;
+  const std::string& header() const override { return header_; }
 
  private:
   size_t columns_;
   std::vector<std::pair<size_t, std::string>> written_;  // column and its {"name":  ,"name":
+  const std::string header_;                             // none
 };
 
 // Appends `text` as a JSON string with quotes; invalid UTF-8 becomes U+FFFD.

@@ -130,22 +130,18 @@ class SpecReader {
     source.format_at = source.at;
     if (auto format = map.child("format")) {
       source.format_at = format->location();
-      source.format = as_string(*format, diagnostics_).value_or("json");
-      if (!is_known_format(source.format)) {
-        diagnostics_.error(LintCode::kUnknownKind, format->location(), "unknown format \"" + source.format + "\"",
-                           did_you_mean(source.format, known_formats()));
-        source.format = "json";
-      }
+      source.format = read_format(*format, diagnostics_);
     }
     const bool generated = source.kind == "generator";
-    const Schema implied = generated ? Schema{} : implied_schema(source.format);
+    const Schema implied = generated ? Schema{} : implied_schema(source.format.name);
     if (auto schema = implied.empty() ? map.required_child("schema") : map.child("schema")) {
       source.schema = read_schema(*schema, diagnostics_);
       if (!implied.empty() && !(source.schema == implied)) {
         diagnostics_.error(LintCode::kBadValue, schema->location(),
-                           "format " + source.format + " has one column: value: " + implied[0].type.to_string());
+                           "format " + source.format.name + " has one column: value: " + implied[0].type.to_string());
         source.schema = implied;
       }
+      if (!generated) check_schema(source.format, source.schema, *schema, diagnostics_);
     } else {
       source.schema = implied;
     }
@@ -250,12 +246,7 @@ class SpecReader {
     context.format_at = sink.at;
     if (auto format = map.child("format")) {
       context.format_at = format->location();
-      context.format = as_string(*format, diagnostics_).value_or("json");
-      if (!is_known_format(context.format)) {
-        diagnostics_.error(LintCode::kUnknownKind, format->location(), "unknown format \"" + context.format + "\"",
-                           did_you_mean(context.format, known_formats()));
-        context.format = "json";
-      }
+      context.format = read_format(*format, diagnostics_);
     }
     if (auto value = map.child("value")) context.value = *value;
     if (auto key_format = map.child("key_format")) context.key_format = *key_format;

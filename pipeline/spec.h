@@ -10,6 +10,7 @@
 
 #include "base/config_node.h"
 #include "base/type.h"
+#include "formats/format_options.h"
 #include "kafka/kafka_config.h"
 #include "operators/operator_plan.h"
 #include "pipeline/watermark.h"
@@ -37,7 +38,7 @@ struct SourceSpec {
   std::string name;
   Location at;  // of the name
   std::string kind;
-  std::string format = "json";
+  Format format;
   Location format_at;
   Schema schema;
   ErrorPolicy on_error;

@@ -86,6 +86,11 @@ Status FileSink::open(const SinkContext& context, bool first_start, const std::o
     MR_RETURN_IF_ERROR(file_.resume(at.mark));
   }
   committed_ = file_.mark();
+  // A file without bytes has no header yet, whatever the runs before have decided.
+  if (committed_.length == 0 && !encoder_->header().empty()) {
+    MR_RETURN_IF_ERROR(file_.begin_append());
+    file_.buffer() = encoder_->header();
+  }
   return Status::ok();
 }
 

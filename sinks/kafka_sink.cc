@@ -242,9 +242,14 @@ bool KafkaSinkPlan::plan(const SinkPlanContext& context, const Edge& input, Diag
   if (dead_letters_only_) return true;
   options_.format = context.format;
   options_.upsert_key = input.key_columns;
-  if (!is_known_format(context.format)) {
-    diagnostics.error(LintCode::kUnknownKind, context.format_at, fmt::format("unknown format \"{}\"", context.format),
-                      did_you_mean(context.format, known_formats()));
+  if (!is_known_format(context.format.name)) {
+    diagnostics.error(LintCode::kUnknownKind, context.format_at,
+                      fmt::format("unknown format \"{}\"", context.format.name),
+                      did_you_mean(context.format.name, known_formats()));
+  }
+  if (context.format == "csv" && context.format.csv.header.value_or(false)) {
+    diagnostics.error(LintCode::kConflict, context.format.csv.header_at,
+                      "records of a topic have no header line above them", "columns stand in declared order");
   }
   compile(context, diagnostics);
   if (diagnostics.error_count() != errors) return false;

@@ -32,8 +32,12 @@ Status refuse_row(const SinkContext& context, const Batch& batch, uint32_t row, 
 
 }  // namespace
 
-LineEncoder::LineEncoder(std::unique_ptr<RecordEncoder> encoder, bool dead_letters)
-    : encoder_(std::move(encoder)), dead_letters_(dead_letters), dead_letter_schema_(dead_letter_schema()) {
+LineEncoder::LineEncoder(std::unique_ptr<RecordEncoder> encoder, bool dead_letters, std::string header, bool multiline)
+    : encoder_(std::move(encoder)),
+      dead_letters_(dead_letters),
+      header_(std::move(header)),
+      multiline_(multiline),
+      dead_letter_schema_(dead_letter_schema()) {
   MR_CHECK(encoder_ != nullptr || dead_letters_);
 }
 
@@ -44,7 +48,7 @@ Status LineEncoder::append(const Batch& batch, const SinkContext& context, std::
   }
   errors_.clear();
   for (const EncodedRecord& record : encoder_->encode(batch, errors_)) {
-    if (record.value.find('\n') != std::string_view::npos) {
+    if (!multiline_ && record.value.find('\n') != std::string_view::npos) {
       MR_RETURN_IF_ERROR(refuse_row(context, batch, record.row, "the value has a newline in it, which ends a line"));
       continue;
     }
@@ -95,14 +99,15 @@ bool LineFormat::plan(const char* what, const SinkPlanContext& context, const Ed
   needed_.assign(schema_.size(), true);
   if (dead_letters_only_) return diagnostics.error_count() == errors;
 
-  if (context.format != "json" && context.format != "string") {
-    if (is_known_format(context.format)) {
+  const std::string& name = context.format.name;
+  if (!holds_rows(context.format) && name != "string" && name != "text") {
+    if (is_known_format(name)) {
       diagnostics.error(LintCode::kConflict, context.format_at,
-                        fmt::format("{} holds lines of text; format {} is binary", what, context.format),
-                        "use format: json or string");
+                        fmt::format("{} holds lines of text; format {} is binary", what, name),
+                        "use format: json, csv or text");
     } else {
-      diagnostics.error(LintCode::kUnknownKind, context.format_at, fmt::format("unknown format \"{}\"", context.format),
-                        did_you_mean(context.format, known_formats()));
+      diagnostics.error(LintCode::kUnknownKind, context.format_at, fmt::format("unknown format \"{}\"", name),
+                        did_you_mean(name, known_formats()));
     }
     return false;
   }
@@ -133,7 +138,11 @@ std::unique_ptr<LineEncoder> LineFormat::make() const {
     encoder = RecordEncoder::make(schema_, options_, &error);
     MR_CHECK(encoder != nullptr);
   }
-  return std::make_unique<LineEncoder>(std::move(encoder), dead_letters_);
+  const CsvOptions& csv = options_.format.csv;
+  std::string header = encoder != nullptr && csv.header.value_or(true) ? encoder->header() : "";
+  if (!header.empty()) header += '\n';
+  return std::make_unique<LineEncoder>(std::move(encoder), dead_letters_, std::move(header),
+                                       options_.format == "csv" && csv.multiline);
 }
 
 }  // namespace millrace

@@ -1,5 +1,5 @@
-// Rows as lines of text, for sinks that write files and streams: JSON objects, values of an expression, or dead
-// letters. LineFormat is the part of a sink's plan, immutable after plan(); a LineEncoder belongs to one thread.
+// Rows as lines of text, for sinks that write files and streams: JSON objects, CSV records, values of an expression, or
+// dead letters. LineFormat is the part of a sink's plan, immutable after plan(); a LineEncoder belongs to one thread.
 #pragma once
 
 #include <memory>
@@ -14,10 +14,14 @@ namespace millrace {
 class LineEncoder {
  public:
   // dead_letters: batches of dead_letter_schema() come, alone or among others.
-  LineEncoder(std::unique_ptr<RecordEncoder> encoder, bool dead_letters);
+  // multiline: values may have line breaks in them (csv in quotes).
+  LineEncoder(std::unique_ptr<RecordEncoder> encoder, bool dead_letters, std::string header = "",
+              bool multiline = false);
 
+  // The line above all others (csv), with its newline; empty if there is none.
+  const std::string& header() const { return header_; }
   // Appends one line per live row. Rows that do not encode go to `refuse` (SinkContext); what that returns ends it. A
-  // value with a newline in it is refused too: a reader would see two.
+  // value with a newline in it is refused too unless multiline: a reader would see two.
   Status append(const Batch& batch, const SinkContext& context, std::string& out);
 
  private:
@@ -26,6 +30,8 @@ class LineEncoder {
 
   const std::unique_ptr<RecordEncoder> encoder_;  // nullptr: only dead letters come
   const bool dead_letters_;
+  const std::string header_;
+  const bool multiline_;
   const Schema dead_letter_schema_;
   RowErrors errors_;
 };

@@ -43,7 +43,7 @@ void merge_errors(RowErrors& a, RowErrors& b, RowErrors& out) {
 }  // namespace
 
 RecordEncoder::RecordEncoder(const Schema& schema, RecordEncoderOptions options)
-    : schema_(schema), options_(std::move(options)), row_encoder_(schema), arena_(std::make_shared<Arena>()) {
+    : schema_(schema), options_(std::move(options)), arena_(std::make_shared<Arena>()) {
   upsert_columns_.assign(schema_.size(), false);
   for (int column : options_.upsert_key) upsert_columns_[static_cast<size_t>(column)] = true;
 }
@@ -54,7 +54,8 @@ bool RecordEncoder::make_part(const ExpressionPtr& expression, const std::string
                               std::string* error) {
   part->expression = expression;
   part->as_is = is_text(expression->type()) &&
-                (format == "bytes" || (format == "string" && expression->type().kind() == TypeKind::kString));
+                (format == "bytes" ||
+                 ((format == "string" || format == "text") && expression->type().kind() == TypeKind::kString));
   part->encoder = make_value_encoder(format, expression->type(), error);
   if (!part->encoder) return false;
   if (expression->plain_column() < 0) part->evaluator = make_evaluator(expression);
@@ -63,8 +64,8 @@ bool RecordEncoder::make_part(const ExpressionPtr& expression, const std::string
 
 std::unique_ptr<RecordEncoder> RecordEncoder::make(const Schema& schema, RecordEncoderOptions options,
                                                    std::string* error) {
-  if (!is_known_format(options.format)) {
-    *error = "unknown format \"" + options.format + "\"";
+  if (!is_known_format(options.format.name)) {
+    *error = "unknown format \"" + options.format.name + "\"";
     return nullptr;
   }
   std::unique_ptr<RecordEncoder> made(new RecordEncoder(schema, std::move(options)));
@@ -84,17 +85,22 @@ std::unique_ptr<RecordEncoder> RecordEncoder::make(const Schema& schema, RecordE
       return nullptr;
     }
   }
+  if (holds_rows(given.format)) {
+    made->row_encoder_ = make_row_encoder(given.format, schema, error);
+    if (!made->row_encoder_) return nullptr;
+  }
   if (given.value) {
-    if (!make_part(given.value, given.format, &made->value_, error)) return nullptr;
-  } else if (given.format == "json") {
+    if (!make_part(given.value, given.format.name, &made->value_, error)) return nullptr;
+  } else if (made->row_encoder_) {
     made->value_is_row_ = true;
+    made->header_ = made->row_encoder_->header();
   } else {
     // record.* columns stand behind the declared ones.
     if (schema.empty() || describes_record(schema[0]) || (schema.size() > 1 && !describes_record(schema[1]))) {
-      *error = "format " + given.format + " holds one value; say which with value:";
+      *error = "format " + given.format.name + " holds one value; say which with value:";
       return nullptr;
     }
-    made->value_.encoder = make_value_encoder(given.format, schema[0].type, error);
+    made->value_.encoder = make_value_encoder(given.format.name, schema[0].type, error);
     if (!made->value_.encoder) return nullptr;
   }
   return made;
@@ -208,22 +214,22 @@ void RecordEncoder::add_value(const Batch& batch, uint32_t row, EncodedRecord& r
       record.value = source->payload[row];
       return;
     }
-    row_encoder_.encode(batch.columns, row, buffer_);
+    row_encoder_->encode(batch.columns, row, buffer_);
   } else if (value_.as_is && !value_.column->is_null(row)) {
     record.value = value_.column->strings[row];
     return;
   } else {
-    record.tombstone = options_.format != "json" && value_.column->is_null(row);
+    record.tombstone = !row_encoder_ && value_.column->is_null(row);
     value_.encoder->encode(*value_.column, row, buffer_);
   }
   note_slot(false, begin);
 }
 
 void RecordEncoder::add_deletion(const Batch& batch, uint32_t row, EncodedRecord& record) {
-  record.tombstone = options_.tombstones || options_.format != "json";
+  record.tombstone = options_.tombstones || !row_encoder_;
   if (record.tombstone) return;
   const size_t begin = buffer_.size();
-  row_encoder_.encode(batch.columns, row, buffer_, &upsert_columns_);
+  row_encoder_->encode(batch.columns, row, buffer_, &upsert_columns_);
   note_slot(false, begin);
 }
 

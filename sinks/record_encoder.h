@@ -27,13 +27,13 @@ struct EncodedRecord {
 };
 
 struct RecordEncoderOptions {
-  std::string format = "json";
-  ExpressionPtr value = nullptr;     // nullptr: all columns (json), or the only column
+  Format format = {};
+  ExpressionPtr value = nullptr;     // nullptr: all columns (json, csv), or the only column
   ExpressionPtr key = nullptr;       // nullptr: records have no key
   std::string key_format = "";       // empty: string and bytes as they are, int as decimal text
   std::vector<int> upsert_key = {};  // Edge::key_columns of the input; empty for append edges
   // What a deleted row becomes. true (Kafka): a tombstone; a delete without a key is a row error. false: the key
-  // columns with the rest null (json), else an empty value.
+  // columns with the rest null (json, csv), else an empty value.
   bool tombstones = true;
   // The input's rows are those of a json source, unchanged: a canonical payload is the value, without a copy.
   bool passthrough = false;
@@ -46,14 +46,16 @@ class RecordEncoder {
   ~RecordEncoder();
 
   // The records of the live rows, in order. Rows whose expressions fail are not among them: they are appended to
-  // `errors` in row order. A null value is `null` in json and a tombstone in the other formats. A kRetract row vanishes
-  // when the next live row is its new version (same upsert key, same record key); else it is a delete.
+  // `errors` in row order. A null value is `null` in json and a tombstone in the formats of single values. A kRetract
+  // row vanishes when the next live row is its new version (same upsert key, same record key); else it is a delete.
   // Precondition: batch has the columns that columns_read() names.
   const std::vector<EncodedRecord>& encode(const Batch& batch, RowErrors& errors);
   template <class F>
   void encode(const Batch& batch, RowErrors& errors, F&& per_record) {
     for (const EncodedRecord& record : encode(batch, errors)) per_record(record);
   }
+  // What stands once above values that are lines (csv: the names of the columns); empty for most.
+  const std::string& header() const { return header_; }
   // Per column of the schema: is it read?
   std::vector<bool> columns_read() const;
 
@@ -92,8 +94,9 @@ class RecordEncoder {
   const RecordEncoderOptions options_;
   Part key_;
   Part value_;
-  bool value_is_row_ = false;  // the value is the JSON object of all columns
-  JsonRowEncoder row_encoder_;
+  bool value_is_row_ = false;                // the value is all columns
+  std::unique_ptr<RowEncoder> row_encoder_;  // nullptr: the format holds no rows
+  std::string header_;
   std::vector<bool> upsert_columns_;
 
   ArenaPtr arena_;  // results of expressions

@@ -11,6 +11,7 @@
 #include "base/config_node.h"
 #include "base/edge.h"
 #include "expr/expression.h"
+#include "formats/format_options.h"
 #include "kafka/kafka_config.h"
 #include "sinks/sink.h"
 
@@ -33,7 +34,7 @@ struct KafkaSinkSettings {
 struct SinkPlanContext {
   std::string pipeline;
   std::string sink;
-  std::string format = "json";
+  Format format;
   Location format_at;
   ConfigNode value;
   ConfigNode key_format;

@@ -22,7 +22,7 @@ class StdoutSink : public Sink {
   Status open(const SinkContext& context, bool first_start, const std::optional<SinkProgress>& progress) override {
     (void)first_start, (void)progress;
     context_ = context;
-    buffer_.clear();
+    buffer_ = encoder_->header();
     return Status::ok();
   }
   Result<Written> write(const Batch& batch, uint32_t* cursor) override {

@@ -1,88 +1,29 @@
 #include "sources/file_source.h"
 
 #include <fcntl.h>
-#include <glob.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <utility>
 
 #include "base/file.h"
+#include "sources/input_file.h"
 #include "sources/line_reader.h"
 
 namespace millrace {
 namespace {
 
-constexpr size_t kMaxFiles = 100'000;
 constexpr int kMaxFilesPerPoll = 64;
-constexpr std::string_view kReadToEnd = ":end";
 
 struct InputFile {
   std::string path;
-  dev_t device = 0;
-  ino_t inode = 0;
+  FileId id;
   int64_t position = 0;
   std::string identity;  // as of `position`, unless it is the file that is being read
   bool gone = false;     // read to its end by an earlier run, no longer an input; kept so that it stays read
 };
-
-// "device:inode:checksum of the first min(4096, position) bytes"; kReadToEnd follows once the file was read to its end.
-std::string identity_of(const InputFile& file, std::string_view head) {
-  const size_t size = static_cast<size_t>(std::min<int64_t>(file.position, LineReader::kHeadBytes));
-  return fmt::format("{:x}:{:x}:{:016x}", file.device, file.inode, XXH64(head.data(), std::min(size, head.size()), 0));
-}
-
-// The first min(4096, position) bytes.
-Result<std::string> read_head(const FileDescriptor& descriptor, int64_t position) {
-  std::string head(static_cast<size_t>(std::min<int64_t>(position, LineReader::kHeadBytes)), '\0');
-  const ssize_t got = ::pread(descriptor.get(), head.data(), head.size(), 0);
-  if (got < 0) return errno_status(errno, "read", descriptor.path());
-  head.resize(static_cast<size_t>(got));
-  return head;
-}
-
-bool is_glob(const std::string& path) { return path.find_first_of("*?[") != std::string::npos; }
-
-Status not_a_file(const std::string& path, mode_t mode) {
-  if (S_ISDIR(mode)) {
-    return Status::user(Code::kFileIo,
-                        fmt::format("{} is a directory; name its files, for example {}/*.jsonl", path, path));
-  }
-  return Status::user(Code::kFileIo, fmt::format("{} is not a regular file; pipes and devices have no position to "
-                                                 "resume from",
-                                                 path));
-}
-
-Status missing(const std::string& path, const std::string& what) {
-  return Status::user(Code::kFileMissing,
-                      fmt::format("{} {} (paths are relative to the working directory)", path, what));
-}
-
-// Paths of a glob in byte order; directories that it matches are left out.
-Result<std::vector<std::string>> expand(const std::string& pattern) {
-  glob_t matches{};
-  const int error = ::glob(pattern.c_str(), GLOB_ERR | GLOB_NOSORT, nullptr, &matches);
-  std::vector<std::string> paths;
-  if (error == 0) paths.assign(matches.gl_pathv, matches.gl_pathv + matches.gl_pathc);
-  ::globfree(&matches);
-  if (error != 0 && error != GLOB_NOMATCH) {
-    return Status::user(Code::kFileIo, fmt::format("cannot list {}", pattern));
-  }
-  std::erase_if(paths, [](const std::string& path) {
-    struct stat info {};
-    return ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
-  });
-  if (paths.empty()) return missing(pattern, "matches no file");
-  if (paths.size() > kMaxFiles) {
-    return Status::user(Code::kFileIo,
-                        fmt::format("{} matches {} files; the limit is {}", pattern, paths.size(), kMaxFiles));
-  }
-  std::sort(paths.begin(), paths.end());
-  return paths;
-}
 
 class FileSource : public Source {
  public:
@@ -90,7 +31,7 @@ class FileSource : public Source {
       : settings_(std::move(settings)),
         log_(context.log),
         name_(context.source),
-        reader_(settings_.block_bytes, settings_.max_record_bytes) {}
+        reader_(line_options(settings_)) {}
 
   Status open(const std::vector<SourcePosition>& resume, const SourceNeeds& needs) override;
   Status poll(const SourceLimits& limits, int timeout_ms, SourcePoll* poll) override;
@@ -104,6 +45,7 @@ class FileSource : public Source {
   Status verify(const FileDescriptor& descriptor, int64_t size, const SourcePosition& at, InputFile& file);
   Status start_file(InputFile& file);
   Status end_file(InputFile& file);
+  bool announce_columns(bool poll_is_empty);
   Status changed(const InputFile& file, const std::string& why) const;
 
   const FileSourceSettings settings_;
@@ -113,7 +55,8 @@ class FileSource : public Source {
   std::vector<InputFile> files_;
   std::shared_ptr<const std::vector<PartitionName>> partitions_;
   size_t current_ = 0;
-  FileDescriptor file_;  // of files_[current_], while it is being read
+  FileDescriptor file_;       // of files_[current_], while it is being read
+  std::vector<int> columns_;  // below the header of that file (csv)
 };
 
 Status FileSource::changed(const InputFile& file, const std::string& why) const {
@@ -125,13 +68,12 @@ Status FileSource::changed(const InputFile& file, const std::string& why) const 
 Status FileSource::look_up(InputFile& file) {
   struct stat info {};
   if (::stat(file.path.c_str(), &info) != 0) {
-    if (errno == ENOENT || errno == ENOTDIR) return missing(file.path, "does not exist");
+    if (errno == ENOENT || errno == ENOTDIR) return file_missing(file.path, "does not exist");
     return errno_status(errno, "open", file.path);
   }
   if (!S_ISREG(info.st_mode)) return not_a_file(file.path, info.st_mode);
-  file.device = info.st_dev;
-  file.inode = info.st_ino;
-  file.identity = identity_of(file, {});
+  file.id = {info.st_dev, info.st_ino};
+  file.identity = identity_of(file.id, file.position, {});
   return Status::ok();
 }
 
@@ -143,8 +85,8 @@ Status FileSource::open(const std::vector<SourcePosition>& resume, const SourceN
   std::map<std::string, const SourcePosition*> known;
   for (const SourcePosition& at : resume) known[at.name.topic] = &at;
   std::vector<std::string> paths;
-  if (is_glob(settings_.path)) {
-    Result<std::vector<std::string>> found = expand(settings_.path);
+  if (is_pattern(settings_.path)) {
+    Result<std::vector<std::string>> found = expand_pattern(settings_.path);
     if (found.is_ok()) paths = std::move(found).value();
     // No match is an error, unless this run goes on behind one that may have read it all.
     if (!found.is_ok() && (found.status().code() != Code::kFileMissing || resume.empty())) return found.status();
@@ -212,7 +154,7 @@ Status FileSource::verify(const FileDescriptor& descriptor, int64_t size, const 
   char next[2] = {'\n', '\n'};  // the last byte that was read, and the one behind it
   if (::pread(descriptor.get(), next, 2, at.position - 1) < 1) return errno_status(errno, "read", file.path);
   file.position = at.position;
-  file.identity = identity_of(file, head);
+  file.identity = identity_of(file.id, file.position, head);
   if (!at.identity.empty() && !at.identity.starts_with(file.identity)) {
     const bool same_bytes = at.identity.find(file.identity.substr(file.identity.rfind(':'))) != std::string::npos;
     return changed(file, same_bytes ? "it is another file than the one that was being read (device or inode differ)"
@@ -230,18 +172,26 @@ Status FileSource::start_file(InputFile& file) {
   Result<FileDescriptor> opened = open_file(file.path, O_RDONLY | O_NONBLOCK);
   if (!opened.is_ok()) {
     struct stat info {};
-    if (::stat(file.path.c_str(), &info) != 0 && errno == ENOENT) return missing(file.path, "is gone");
+    if (::stat(file.path.c_str(), &info) != 0 && errno == ENOENT) return file_missing(file.path, "is gone");
     return Status::user(Code::kFileIo, opened.status().message());
   }
   file_ = std::move(opened).value();
   struct stat info {};
   if (::fstat(file_.get(), &info) != 0) return errno_status(errno, "read", file.path);
   if (!S_ISREG(info.st_mode)) return not_a_file(file.path, info.st_mode);
-  if (file.position > 0 && (info.st_dev != file.device || info.st_ino != file.inode)) {
+  if (file.position > 0 && FileId{info.st_dev, info.st_ino} != file.id) {
     return changed(file, "it has been replaced while the pipeline was running");
   }
-  file.device = info.st_dev;
-  file.inode = info.st_ino;
+  file.id = {info.st_dev, info.st_ino};
+  if (has_header(settings_.format)) {
+    MR_ASSIGN(const HeaderLine header, read_header_line(file_));
+    if (header.bytes > 0) {
+      Result<std::vector<int>> columns = read_csv_header(header.text, settings_.format.csv, settings_.schema);
+      if (!columns.is_ok()) return columns.status().with_context(file.path);
+      columns_ = std::move(columns).value();
+    }
+    file.position = std::max(file.position, header.bytes);
+  }
   MR_ASSIGN(std::string head, read_head(file_, file.position));
   (void)::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
   reader_.start(file_.get(), file.position);
@@ -255,7 +205,7 @@ Status FileSource::end_file(InputFile& file) {
   if (info.st_size < file.position) {
     return changed(file, fmt::format("it was cut to {} bytes after {} had been read", info.st_size, file.position));
   }
-  file.identity = identity_of(file, reader_.head()).append(kReadToEnd);
+  file.identity = identity_of(file.id, file.position, reader_.head()).append(kReadToEnd);
   file_ = FileDescriptor();
   return Status::ok();
 }
@@ -276,10 +226,12 @@ Status FileSource::poll(const SourceLimits& limits, int timeout_ms, SourcePoll* 
     if (file.gone) continue;
     if (!file_.is_open()) MR_RETURN_IF_ERROR(start_file(file));
     const uint32_t first = lines.count;
+    if (!announce_columns(first == 0)) break;  // rows under another header come with the next poll
     bool at_end = false;
     const Status read = reader_.read(lines, &at_end);
     if (!read.is_ok()) return read.with_context(file.path);
     file.position = reader_.position();
+    if (settings_.format == "csv") skip_byte_order_mark(lines, first);
     std::fill(partition + first, partition + lines.count, static_cast<uint32_t>(current_));
     poll->skipped_too_large.insert(poll->skipped_too_large.end(), std::exchange(lines.too_large, 0),
                                    static_cast<uint32_t>(current_));
@@ -301,8 +253,20 @@ Status FileSource::poll(const SourceLimits& limits, int timeout_ms, SourcePoll* 
   return Status::ok();
 }
 
+// The decoder learns the columns of the file that is being read; false: not in this poll.
+bool FileSource::announce_columns(bool poll_is_empty) {
+  CsvColumns* announced = settings_.format.csv_columns.get();
+  if (!has_header(settings_.format) || announced == nullptr || columns_.empty()) return true;
+  if (announced->version() > 0 && announced->fields() == columns_) return true;
+  if (poll_is_empty) announced->announce(columns_);
+  return poll_is_empty;
+}
+
 std::vector<SourcePosition> FileSource::positions() {
-  if (file_.is_open()) files_[current_].identity = identity_of(files_[current_], reader_.head());
+  if (file_.is_open()) {
+    InputFile& file = files_[current_];
+    file.identity = identity_of(file.id, file.position, reader_.head());
+  }
   std::vector<SourcePosition> positions;
   positions.reserve(files_.size());
   for (const InputFile& file : files_) positions.push_back({{file.path, 0}, file.identity, file.position});
@@ -316,10 +280,12 @@ class FileSourcePlan : public SourcePlan {
   bool plan(const SourcePlanContext& context, Diagnostics& diagnostics) override {
     if (context.format == "int64" || context.format == "double") {
       diagnostics.error(LintCode::kConflict, at_,
-                        fmt::format("format {} is binary; a file is read line by line", context.format),
-                        "use format: json or string");
+                        fmt::format("format {} is binary; a file is read line by line", context.format.name),
+                        "use format: json, csv or text");
       return false;
     }
+    settings_.format = context.format;
+    settings_.schema = context.schema;
     return true;
   }
   bool bounded() const override { return true; }
@@ -330,7 +296,7 @@ class FileSourcePlan : public SourcePlan {
   }
 
  private:
-  const FileSourceSettings settings_;
+  FileSourceSettings settings_;
   const Location at_;
 };
 

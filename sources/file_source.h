@@ -16,6 +16,8 @@ struct FileSourceSettings {
   std::string path;  // a path, or a glob if it has one of * ? [
   size_t max_record_bytes = 16 << 20;
   size_t block_bytes = 256 << 10;  // one read; larger ones leave the cache
+  Format format = {};
+  Schema schema = {};  // declared columns; csv finds them in header lines
 };
 
 // Reads every file of the glob, one after the other in byte order of their paths; each is a partition named {path, 0}.

@@ -24,7 +24,12 @@ class KafkaSourcePlan : public SourcePlan {
   explicit KafkaSourcePlan(KafkaSourceOptions options) : options_(std::move(options)) {}
 
   bool plan(const SourcePlanContext& context, Diagnostics& diagnostics) override {
-    (void)diagnostics;
+    if (context.format == "csv" && context.format.csv.header.value_or(false)) {
+      diagnostics.error(LintCode::kConflict, context.format.csv.header_at,
+                        "records of a topic have no header line above them",
+                        "their columns stand in the order of the schema");
+      return false;
+    }
     if (options_.group.empty()) options_.group = context.pipeline;
     settings_ = {options_.topics, options_.group};
     return true;

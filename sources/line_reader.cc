@@ -25,9 +25,12 @@ size_t without_carriage_return(const char* line, size_t size) {
 
 }  // namespace
 
-LineReader::LineReader(size_t block_bytes, size_t max_record_bytes)
-    : block_bytes_(block_bytes), max_record_bytes_(max_record_bytes), pool_(kFreeBlocks, 2 * block_bytes + 4096) {
-  MR_CHECK(block_bytes >= 1);
+LineReader::LineReader(const Options& options)
+    : block_bytes_(options.block_bytes),
+      max_record_bytes_(options.max_record_bytes),
+      quote_(options.quote),
+      pool_(kFreeBlocks, 2 * options.block_bytes + 4096) {
+  MR_CHECK(block_bytes_ >= 1);
 }
 
 void LineReader::start(int fd, int64_t position) {
@@ -38,6 +41,7 @@ void LineReader::start(int fd, int64_t position) {
   skipping_ = false;
   head_.clear();
   begin_ = scan_ = end_;
+  quoted_ = false;
 }
 
 Status LineReader::read(Lines& lines, bool* at_end) {
@@ -58,18 +62,30 @@ Status LineReader::read(Lines& lines, bool* at_end) {
 bool LineReader::cut(Lines& lines) {
   while (begin_ < end_) {
     const char* line = data_ + begin_;
-    const char* newline = static_cast<const char*>(std::memchr(data_ + scan_, '\n', end_ - scan_));
+    const char* newline = find_newline();
     if (newline == nullptr) {
-      scan_ = end_;
       if (!skipping_ && end_ - begin_ > max_record_bytes_ + 1) skipping_ = true;
       if (skipping_) begin_ = end_;
       return true;
     }
     const size_t length = static_cast<size_t>(newline - line);
-    scan_ = begin_ + length;  // found again at once if this line has to wait
     if (!take(lines, length, length + 1)) return false;
   }
   return true;
+}
+
+// The end of the line at begin_, with scan_ at it, so that it is found again at once if the line has to wait; nullptr,
+// and everything is scanned, if it is not in the buffer.
+const char* LineReader::find_newline() {
+  while (true) {
+    const char* from = data_ + scan_;
+    const char* newline = static_cast<const char*>(std::memchr(from, '\n', end_ - scan_));
+    scan_ = newline != nullptr ? static_cast<size_t>(newline - data_) : end_;
+    if (quote_ == 0) return newline;
+    if (std::count(from, static_cast<const char*>(data_ + scan_), quote_) % 2 != 0) quoted_ = !quoted_;
+    if (newline == nullptr || !quoted_) return newline;
+    scan_++;  // this one is part of a field
+  }
 }
 
 // Consumes one line of `length` bytes; false, and nothing is consumed, when there is no room for it.
@@ -90,6 +106,7 @@ bool LineReader::take(Lines& lines, size_t length, size_t consumed) {
   }
   begin_ += consumed;
   scan_ = begin_;
+  quoted_ = false;
   position_ = read_at_ - static_cast<int64_t>(end_ - begin_);
   return true;
 }

@@ -16,8 +16,12 @@ namespace millrace {
 
 class LineReader {
  public:
-  // block_bytes >= 1: what one read asks for. Lines longer than max_record_bytes (without their end) are skipped.
-  LineReader(size_t block_bytes, size_t max_record_bytes);
+  struct Options {
+    size_t block_bytes = 256 << 10;      // >= 1: what one read asks for
+    size_t max_record_bytes = 16 << 20;  // longer lines (without their end) are skipped
+    char quote = 0;                      // not 0: line ends between two of these belong to the line (csv)
+  };
+  explicit LineReader(const Options& options);
 
   // What one poll collects; filled by read() from `count` on.
   struct Lines {
@@ -52,9 +56,11 @@ class LineReader {
   Status refill();
   void make_room();
   void pin(Lines& lines);
+  const char* find_newline();
 
   const size_t block_bytes_;
   const size_t max_record_bytes_;
+  const char quote_;
   ArenaPool pool_;
   int fd_ = -1;
   int64_t position_ = 0;
@@ -67,7 +73,8 @@ class LineReader {
   char* data_ = nullptr;
   size_t capacity_ = 0;  // kPayloadPadding more are allocated
   size_t begin_ = 0;     // of the next line
-  size_t scan_ = 0;      // no newline in [begin_, scan_)
+  size_t scan_ = 0;      // no line ends in [begin_, scan_)
+  bool quoted_ = false;  // an odd number of quotes stands in [begin_, scan_)
   size_t end_ = 0;
   bool shared_ = false;  // views into the block were handed out: what lies before end_ + kPayloadPadding is read only
   bool pinned_ = false;  // this call has put the block among the owners

@@ -11,6 +11,7 @@
 #include "base/config_node.h"
 #include "base/log.h"
 #include "base/type.h"
+#include "formats/format_options.h"
 #include "kafka/kafka_config.h"
 #include "sources/source.h"
 
@@ -37,7 +38,7 @@ struct SourceContext {
 struct SourcePlanContext {
   std::string pipeline;
   std::string source;
-  std::string format;  // json | string | … ; file sources cut lines for all of them
+  Format format;  // file sources cut lines for all of them
   Schema schema;       // declared columns (or those implied by the format)
 };
 

@@ -44,7 +44,7 @@ struct Decoded {
   }
 };
 
-inline Decoded decode_all(const std::string& format, const Schema& schema, const std::vector<std::string>& texts,
+inline Decoded decode_all(const Format& format, const Schema& schema, const std::vector<std::string>& texts,
                           std::vector<bool> wanted = {}) {
   Diagnostics diagnostics;
   if (wanted.empty()) wanted.assign(schema.size(), true);

@@ -96,7 +96,9 @@ TEST_CASE("what does not fit is refused") {
   CHECK(make_value_encoder("xml", Type(TypeKind::kInt), &error) == nullptr);
   CHECK(implied_schema("json").empty());
   CHECK(is_known_format("double"));
-  CHECK(!is_known_format("csv"));
+  CHECK(is_known_format("csv"));
+  CHECK(!is_known_format("avro"));
+  CHECK(make_value_encoder("csv", Type(TypeKind::kInt), &error) == nullptr);
 }
 
 }  // namespace

@@ -42,6 +42,8 @@ void add_section(GoldenCase& result, const std::string& header, const std::strin
       expectation.kind = GoldenCase::Expectation::Kind::kRows;
     else if (words[2] == "ordered")
       expectation.kind = GoldenCase::Expectation::Kind::kOrdered;
+    else if (words[2] == "lines")
+      expectation.kind = GoldenCase::Expectation::Kind::kLines;
     else if (words[2] == "last" && words.size() == 4)
       expectation.kind = GoldenCase::Expectation::Kind::kLast;
     else
@@ -62,6 +64,7 @@ std::string key_of(const json& row, const std::vector<std::string>& key) {
 
 std::vector<std::string> normal_form(const GoldenCase::Expectation& expectation,
                                      const std::vector<std::string>& lines) {
+  if (expectation.kind == GoldenCase::Expectation::Kind::kLines) return lines;
   std::vector<std::string> rows;
   std::map<std::string, std::string> last;
   for (const std::string& line : lines) {

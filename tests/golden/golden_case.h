@@ -10,7 +10,7 @@ namespace millrace {
 struct GoldenCase {
   struct Expectation {
     std::string file;
-    enum class Kind { kRows, kOrdered, kLast } kind = Kind::kRows;
+    enum class Kind { kRows, kOrdered, kLast, kLines } kind = Kind::kRows;
     std::vector<std::string> key;
     std::vector<std::string> rows;
   };

@@ -28,7 +28,8 @@ struct PlannedSinkOf {
     context.pipeline = "p";
     context.sink = "out";
     if (const auto format = root.find("format")) {
-      context.format = format->text();
+      Diagnostics ignored;  // an unknown name is for the plan to report
+      context.format = format->is_scalar() ? Format(format->text()) : read_format(*format, ignored);
       context.format_at = format->location();
     }
     if (const auto value = root.find("value")) context.value = *value;
@@ -157,6 +158,57 @@ TEST_CASE("file sink: a record that does not fit the configuration") {
     CHECK(planned.make()->open({}, false, SinkProgress{"out", bytes}).code() == Code::kProgressCorrupt);
   }
   CHECK(planned.make()->open({}, false, progress).is_ok());
+}
+
+TEST_CASE("file sink: csv has one header, whenever it is killed") {
+  TestFolder folder;
+  const std::string path = folder / "out.csv";
+  const PlannedSinkOf planned("file", "file: " + path + "\nformat: csv\n");
+  CHECK_FALSE(planned.plan->takes_payload());
+  std::optional<SinkProgress> progress;
+  const auto live = [&](const char* name, bool decided) {
+    auto sink = planned.make();
+    REQUIRE(sink->open({}, !progress, progress).is_ok());
+    if (name != nullptr) write_all_rows(*sink, rows_of({{name, 1}}));
+    if (decided) progress = decide(*sink, 1);
+    return sink;
+  };
+  live("undecided", false);
+  live(nullptr, true);  // nothing but the header is decided
+  live("undecided", false);
+  live("a, b", true);
+  live("undecided", false);
+  REQUIRE(live("c", true)->finish().is_ok());
+  CHECK(content(path) == "name,total\n\"a, b\",1\nc,1\n");
+  live("undecided", false);  // behind the end
+  REQUIRE(live(nullptr, true)->finish().is_ok());
+  CHECK(content(path) == "name,total\n\"a, b\",1\nc,1\n");
+  progress.reset();
+  REQUIRE(live(nullptr, true)->finish().is_ok());  // no rows: the header alone
+  CHECK(content(path) == "name,total\n");
+}
+
+TEST_CASE("file sink: csv without header, line breaks in fields") {
+  TestFolder folder;
+  const auto write = [&](const std::string& options, std::vector<uint32_t>* refused) {
+    const PlannedSinkOf planned("file", "file: " + folder / "out" + "\nformat: {csv: {" + options + "}}\n");
+    auto sink = planned.make();
+    SinkContext context;
+    context.refuse = [&](const Batch&, uint32_t row, Code, const std::string&) {
+      refused->push_back(row);
+      return Status::ok();
+    };
+    REQUIRE(sink->open(context, true, std::nullopt).is_ok());
+    write_all_rows(*sink, rows_of({{"two\nlines", 1}, {"one", 2}}));
+    decide(*sink, 1);
+    REQUIRE(sink->finish().is_ok());
+    return content(folder / "out");
+  };
+  std::vector<uint32_t> refused;
+  CHECK(write("header: false, delimiter: \"\\t\"", &refused) == "one\t2\n");
+  CHECK(refused == std::vector<uint32_t>{0});
+  CHECK(write("header: false, multiline: true", &refused) == "\"two\nlines\",1\none,2\n");
+  CHECK(refused.size() == 1);
 }
 
 TEST_CASE("file sink: values, deletes and refused rows") {

@@ -334,5 +334,102 @@ TEST_CASE("file source: what is no file") {
   CHECK(read_to_end(*link).size() == 1);
 }
 
+std::unique_ptr<Source> csv_source(const std::string& path, const Format& format, const Schema& schema) {
+  FileSourceSettings settings;
+  settings.path = path;
+  settings.block_bytes = 16;
+  settings.format = format;
+  settings.schema = schema;
+  return make_file_source(settings, SourceContext());
+}
+
+Format csv_format(bool header, bool multiline = false) {
+  Format format("csv");
+  format.csv.header = header;
+  format.csv.multiline = multiline;
+  format.csv_columns = std::make_shared<CsvColumns>();
+  return format;
+}
+
+TEST_CASE("file source: each csv file has its own header, also after a restart in the middle") {
+  TestFolder folder;
+  const Schema schema = {{"a", Type(TypeKind::kInt)}, {"b", Type(TypeKind::kString)}};
+  folder.write("1.csv", "a,b\r\n1,x\r\n2,y\r\n");
+  folder.write("2.csv", "a,b\n3,z\n");
+  folder.write("3.csv", "\xEF\xBB\xBF" "b,c,a\nu,,4\nv,,5");
+  folder.write("4.csv", "");
+  folder.write("5.csv", "b,a");  // no rows
+  std::string all;
+  std::vector<SourcePosition> at;
+  const auto format = csv_format(true);
+  for (bool end = false; !end;) {
+    auto source = csv_source(folder / "*.csv", format, schema);
+    REQUIRE(reopen(*source, at).is_ok());
+    std::vector<ReadRow> rows;
+    const Status polled = poll_once(*source, {1, 1000}, &rows, &end);
+    REQUIRE_MESSAGE(polled.is_ok(), polled.to_string());
+    for (const ReadRow& row : rows) {
+      all += std::to_string(row.partition) + "@" + std::to_string(row.offset) + " " + row.payload + " [";
+      for (const int field : format.csv_columns->fields()) all += std::to_string(field) + " ";
+      all += "]\n";
+    }
+    at = source->positions();
+  }
+  CHECK(all ==
+        "0@5 1,x [0 1 ]\n0@10 2,y [0 1 ]\n1@4 3,z [0 1 ]\n2@9 u,,4 [1 -1 0 ]\n2@14 v,,5 [1 -1 0 ]\n");
+
+  // One poll holds rows under one header only.
+  auto source = csv_source(folder / "*.csv", format, schema);
+  REQUIRE(source->open({}, {}).is_ok());
+  std::vector<ReadRow> rows;
+  bool end = false;
+  REQUIRE(poll_once(*source, {}, &rows, &end).is_ok());
+  CHECK(rows.size() == 3);
+  CHECK(format.csv_columns->fields() == std::vector<int>{0, 1});
+  REQUIRE(poll_once(*source, {}, &rows, &end).is_ok());
+  CHECK(rows.size() == 5);
+  CHECK(format.csv_columns->fields() == std::vector<int>{1, -1, 0});
+}
+
+TEST_CASE("file source: a csv header that does not fit, or never ends, stops it") {
+  TestFolder folder;
+  const Schema schema = {{"a", Type(TypeKind::kInt)}};
+  const auto status_of = [&](const std::string& text) {
+    auto source = csv_source(folder.write("f.csv", text), csv_format(true), schema);
+    REQUIRE(source->open({}, {}).is_ok());
+    std::vector<ReadRow> rows;
+    bool end = false;
+    return poll_once(*source, {}, &rows, &end);
+  };
+  CHECK(status_of("b\n1\n").code() == Code::kDecode);
+  CHECK(status_of("b\n1\n").message().starts_with(folder / "f.csv: the header has no column \"a\""));
+  CHECK(status_of("a" + std::string(70'000, ' ')).code() == Code::kDecode);
+  CHECK(status_of("a," + std::string(60'000, ' ') + "\n1,\n").is_ok());
+}
+
+TEST_CASE("file source: csv without header, byte order mark and line breaks in fields") {
+  TestFolder folder;
+  const Schema schema = {{"a", Type(TypeKind::kString)}};
+  const std::string path =
+      folder.write("f.csv", "\xEF\xBB\xBFone\n\"two\n\"\"\nlines\",x\n\n\"three\r\n\"\r\nfour\n\"open\nend");
+  auto lines = csv_source(path, csv_format(false), schema);
+  REQUIRE(lines->open({}, {}).is_ok());
+  CHECK(read_to_end(*lines).size() == 9);
+  for (uint32_t rows = 1; rows < 5; rows++) {
+    std::vector<SourcePosition> at;
+    std::vector<std::string> records;
+    for (bool end = false; !end;) {
+      auto source = csv_source(path, csv_format(false, true), schema);
+      REQUIRE(reopen(*source, at).is_ok());
+      std::vector<ReadRow> read;
+      REQUIRE(poll_once(*source, {rows, 1000}, &read, &end).is_ok());
+      for (const ReadRow& row : read) records.push_back(row.payload);
+      at = source->positions();
+    }
+    CHECK(records ==
+          std::vector<std::string>{"one", "\"two\n\"\"\nlines\",x", "\"three\r\n\"", "four", "\"open\nend"});
+  }
+}
+
 }  // namespace
 }  // namespace millrace
