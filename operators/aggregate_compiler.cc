@@ -189,6 +189,7 @@ int AggregateCompiler::add_input(const AstPtr& argument, ExpressionPtr expressio
 
 std::optional<std::pair<int, Type>> AggregateCompiler::resolve_name(const std::string& dotted_name) {
   if (dotted_name == "window.start" || dotted_name == "window.end") {
+    if (program_.window.has_bounds()) return add_bound(dotted_name == "window.start");
     bare_names_.emplace(dotted_name, 0);
     return std::make_pair(kBareName, Type(TypeKind::kTimestamp));
   }
@@ -196,6 +197,16 @@ std::optional<std::pair<int, Type>> AggregateCompiler::resolve_name(const std::s
   if (column < 0) return std::nullopt;
   bare_names_.emplace(dotted_name, 0);
   return std::make_pair(kBareName, program_.input[static_cast<size_t>(column)].type);
+}
+
+std::pair<int, Type> AggregateCompiler::add_bound(bool start) {
+  const Type timestamp(TypeKind::kTimestamp);
+  const auto bound = start ? VirtualColumn::Bound::kStart : VirtualColumn::Bound::kEnd;
+  for (size_t v = 0; v < program_.virtuals.size(); v++) {
+    if (program_.virtuals[v].bound == bound) return {static_cast<int>(v), timestamp};
+  }
+  program_.virtuals.push_back({timestamp, -1, -1, bound});
+  return {static_cast<int>(program_.virtuals.size() - 1), timestamp};
 }
 
 void AggregateCompiler::refuse_bare_names(const ConfigNode& node, const Ast& ast) {
@@ -207,8 +218,7 @@ void AggregateCompiler::refuse_bare_names(const ConfigNode& node, const Ast& ast
       while (root->kind == Ast::Kind::kField) root = root->args[0].get();
       const Location at = node.location_of(root->offset);
       if (name.rfind("window.", 0) == 0 && find_column(program_.input, name) < 0) {
-        return diagnostics_.error(LintCode::kUnsupported, at,
-                                  name + " needs a window, and windows are not part of this build");
+        return diagnostics_.error(LintCode::kExpressionType, at, name + " needs a window that starts and ends in time");
       }
       const bool key = std::any_of(program_.keys.begin(), program_.keys.end(), [&](int column) {
         return program_.input[static_cast<size_t>(column)].name == name;

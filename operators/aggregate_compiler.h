@@ -15,7 +15,8 @@ namespace millrace {
 
 class AggregateCompiler {
  public:
-  // program.input and program.keys are set; calls, inputs, virtuals, output and fields are filled by add_field.
+  // program.input, program.keys and program.window are set; calls, inputs, virtuals, output and fields are filled by
+  // add_field.
   AggregateCompiler(const AggregateRegistry& registry, AggregateProgram& program, Diagnostics& diagnostics)
       : registry_(registry), program_(program), diagnostics_(diagnostics) {}
   // Adds output column `name`. False after an error.
@@ -30,6 +31,7 @@ class AggregateCompiler {
   std::optional<std::pair<int, Type>> resolve_aggregate(const Ast& call, const AggregateFunction& function,
                                                         Refusal* refusal);
   std::optional<std::pair<int, Type>> resolve_name(const std::string& dotted_name);
+  std::pair<int, Type> add_bound(bool start);
   std::pair<int, Type> add_call(AggregateCall call);
   ExpressionPtr compile_argument(const AstPtr& argument, Refusal* refusal);
   int add_input(const AstPtr& argument, ExpressionPtr expression, int condition);

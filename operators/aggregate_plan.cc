@@ -1,23 +1,22 @@
-// aggregate: {key_by, fields, emit} — the plan. What it compiles is an AggregateProgram.
+// aggregate: {key_by, window, fields, emit} — the plan. What it compiles is an AggregateProgram.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <numeric>
 
 #include "operators/aggregate_compiler.h"
+#include "operators/aggregate_config.h"
 #include "operators/aggregate_operator.h"
 #include "operators/key_encoder.h"
+#include "operators/late_rows.h"
 #include "operators/registration.h"
+#include "operators/window_blocks.h"
+#include "operators/window_operator.h"
 
 namespace millrace {
 namespace {
 
-struct AggregateConfig {
-  ConfigNode body;
-  std::vector<ConfigNode> key_by;  // one scalar each
-  ConfigNode fields;
-  EmitMode emit = EmitMode::kUpdate;
-};
+using Kind = WindowSpec::Kind;
 
 class AggregatePlan : public OperatorPlan {
  public:
@@ -28,43 +27,56 @@ class AggregatePlan : public OperatorPlan {
   const Edge& output() const override { return output_; }
   // Every accumulator is kept whoever reads it, so that a change of readers does not change the state.
   std::vector<bool> needed_inputs(const std::vector<bool>&) const override;
+  bool uses_event_time() const override {
+    return config_.ttl_ms > 0 || (config_.window && config_.window->spec.uses_event_time());
+  }
+  bool has_late_rows() const override {
+    return config_.window && config_.window->spec.uses_event_time() && config_.window->spec.has_bounds();
+  }
+  const Edge* late_output() const override { return has_late_rows() ? &late_output_ : nullptr; }
+  void keep_late_rows() override { keep_late_ = true; }
   const KeySpec* key() const override { return &key_; }
   bool enable_retractions() override {
     retractions_ = true;
-    output_.type = EdgeType::kRetract;
+    if (output_.type == EdgeType::kUpsert) output_.type = EdgeType::kRetract;
     return true;
   }
   std::string state_descriptor() const override;
   std::string describe() const override;
-  std::unique_ptr<Operator> make() const override {
-    auto program = std::make_shared<AggregateProgram>(program_);
-    program->gives_retractions = retractions_;
-    return make_aggregate_operator(std::move(program));
-  }
+  std::unique_ptr<Operator> make() const override;
 
  private:
+  bool plan_time(Diagnostics& diagnostics);
   bool plan_keys(Diagnostics& diagnostics);
   bool check_edge(const Edge& input, Diagnostics& diagnostics) const;
+  // Each row of the output stands for itself: no later one takes its place.
+  bool appends() const;
   std::vector<int> output_key_columns() const;
+  std::string describe_own_slots() const;
+  // The operator without windows and timers, whose state has one table.
+  bool is_plain() const { return !program_.window.any() && program_.ttl_ms == 0 && program_.emit.min_interval_ms == 0; }
+  bool announces() const { return retractions_ && !appends(); }
 
   AggregateConfig config_;
   std::shared_ptr<const AggregateRegistry> registry_;
   AggregateProgram program_;
   KeySpec key_;
   Edge output_;
+  Edge late_output_;
   bool retractions_ = false;
+  bool keep_late_ = false;
 };
 
 bool AggregatePlan::plan(const std::vector<Edge>& inputs, Diagnostics& diagnostics) {
   const Edge input = merge_edges(inputs);
   program_ = {};
-  program_.emit.mode = config_.emit;
   program_.input = input.schema;
   program_.takes_retractions = input.type == EdgeType::kRetract;
   bool ok = plan_keys(diagnostics);
-  AggregateCompiler compiler(*registry_, program_, diagnostics);
   // After an error in key_by, key(F) would only repeat it.
   const bool keys_typed = ok;
+  ok = plan_time(diagnostics) && ok;
+  AggregateCompiler compiler(*registry_, program_, diagnostics);
   for (size_t i = 0; keys_typed && i < config_.fields.size(); i++) {
     const ConfigNode node = config_.fields.at(i);
     if (!ok && config_.fields.is_flow() && node.is_null()) continue;  // the rest of an expression that YAML has split
@@ -72,8 +84,32 @@ bool AggregatePlan::plan(const std::vector<Edge>& inputs, Diagnostics& diagnosti
   }
   compiler.finish();
   if (!ok || !check_edge(input, diagnostics)) return false;
-  output_ = {program_.output, retractions_ ? EdgeType::kRetract : EdgeType::kUpsert, output_key_columns()};
+  const EdgeType replacing = retractions_ ? EdgeType::kRetract : EdgeType::kUpsert;
+  output_ = {program_.output, appends() ? EdgeType::kAppend : replacing, {}};
+  if (!appends()) output_.key_columns = output_key_columns();
+  if (has_late_rows()) late_output_ = LateRows::edge(input.schema);
   return true;
+}
+
+bool AggregatePlan::plan_time(Diagnostics& diagnostics) {
+  program_.ttl_ms = config_.ttl_ms;
+  bool ok = !config_.window || compile_window(*config_.window, program_.input, program_.window, diagnostics);
+  if (ok && (program_.window.kind == Kind::kSliding || program_.window.kind == Kind::kSession ||
+             program_.window.kind == Kind::kCount)) {
+    diagnostics.error(LintCode::kUnsupported, config_.window->at, "this kind of window is not part of this build");
+    ok = false;
+  }
+  return compile_emit(config_.emit, program_.input, program_.emit, diagnostics) && ok;
+}
+
+bool AggregatePlan::appends() const {
+  const EmitSpec& emit = program_.emit;
+  if (emit.discarding) return true;
+  // A window that never ends is shown at the end of every run.
+  if (!program_.window.any() || program_.window.kind == Kind::kGlobal) return false;
+  if (emit.mode == EmitMode::kFinal) return true;
+  const bool again = emit.early() || (emit.late_updates && program_.window.allowed_lateness_ms > 0);
+  return emit.mode == EmitMode::kClose && !again;
 }
 
 bool AggregatePlan::plan_keys(Diagnostics& diagnostics) {
@@ -124,23 +160,41 @@ bool AggregatePlan::check_edge(const Edge& input, Diagnostics& diagnostics) cons
   return ok;
 }
 
+// The fields that are keys, and what is shown of the window. Empty if they do not identify a row.
 std::vector<int> AggregatePlan::output_key_columns() const {
   std::vector<int> sources;  // per output column: the key that it is, or -1
+  std::vector<int> bounds;
+  bool start = false, end = false;
   for (const ExpressionPtr& field : program_.fields) {
     const int plain = field->plain_column();
-    sources.push_back(plain < 0 ? -1 : program_.virtuals[static_cast<size_t>(plain)].key);
+    const VirtualColumn none;
+    const VirtualColumn& column = plain < 0 ? none : program_.virtuals[static_cast<size_t>(plain)];
+    if (column.bound != VirtualColumn::Bound::kNone) bounds.push_back(static_cast<int>(sources.size()));
+    start = start || column.bound == VirtualColumn::Bound::kStart;
+    end = end || column.bound == VirtualColumn::Bound::kEnd;
+    sources.push_back(column.key);
   }
+  const bool fixed_size = program_.window.size_ms > 0;
+  if (program_.window.has_bounds() && !(fixed_size ? start || end : start && end)) return {};
   std::vector<int> keys(program_.keys.size());
   std::iota(keys.begin(), keys.end(), 0);
-  return map_key_columns(keys, sources);
+  std::vector<int> columns = map_key_columns(keys, sources);
+  if (columns.size() < keys.size()) return {};
+  columns.insert(columns.end(), bounds.begin(), bounds.end());
+  return columns;
 }
 
 std::vector<bool> AggregatePlan::needed_inputs(const std::vector<bool>&) const {
   std::vector<bool> needed(program_.input.size());
   for (int column : program_.keys) needed[static_cast<size_t>(column)] = true;
-  for (const AggregateInput& input : program_.inputs) {
-    for (int column : input.expression->columns()) needed[static_cast<size_t>(column)] = true;
-  }
+  const auto add = [&](const ExpressionPtr& expression) {
+    if (!expression) return;
+    for (int column : expression->columns()) needed[static_cast<size_t>(column)] = true;
+  };
+  for (const AggregateInput& input : program_.inputs) add(input.expression);
+  add(program_.window.gap);
+  add(program_.window.assign);
+  add(program_.emit.early_when);
   return needed;
 }
 
@@ -154,7 +208,19 @@ std::string AggregatePlan::state_descriptor() const {
   for (size_t i = 0; i < program_.state_order.size(); i++) {
     text += (i > 0 ? "," : "") + program_.calls[static_cast<size_t>(program_.state_order[i])].descriptor;
   }
-  return text + "]";
+  text += "]";
+  if (is_plain()) return text;
+  text += " window=" + (program_.window.any() ? descriptor(program_.window) : "none");
+  return text + describe_own_slots();
+}
+
+// What blocks of the state hold besides the aggregates.
+std::string AggregatePlan::describe_own_slots() const {
+  AggregateProgram program;
+  program.emit = program_.emit;
+  program.gives_retractions = announces();
+  return std::string(WindowBlocks::has_trigger(program) ? " trigger" : "") +
+         (WindowBlocks::keeps_shown(program) ? " shown" : "");
 }
 
 std::string AggregatePlan::describe() const {
@@ -163,95 +229,25 @@ std::string AggregatePlan::describe() const {
   for (size_t i = 0; i < program_.keys.size(); i++) {
     text += (i > 0 ? ", " : " by ") + program_.input[static_cast<size_t>(program_.keys[i])].name;
   }
-  return text + (program_.emit.mode == EmitMode::kEach ? ", emit each" : ", emit update") +
-         (retractions_ ? " with retractions" : "");
+  if (program_.window.any()) text += ", " + millrace::describe(program_.window);
+  if (program_.ttl_ms > 0) text += ", keys live " + duration_text(program_.ttl_ms);
+  return text + ", " + millrace::describe(program_.emit) + (announces() ? " with retractions" : "");
 }
 
-// Keys of the design that this build does not have.
-bool refuse_unsupported(MapReader& map, const std::vector<std::string>& keys) {
-  bool ok = true;
-  for (const std::string& key : keys) {
-    const std::optional<ConfigNode> node = map.child(key);
-    if (!node) continue;
-    map.diagnostics().error(LintCode::kUnsupported, node->key_location(), key + " is not part of this build");
-    ok = false;
-  }
-  return ok;
-}
-
-std::optional<EmitMode> read_emit_mode(const ConfigNode& node, Diagnostics& diagnostics) {
-  const std::optional<std::string> mode = as_string(node, diagnostics);
-  if (!mode) return std::nullopt;
-  if (*mode == "update") return EmitMode::kUpdate;
-  if (*mode == "each") return EmitMode::kEach;
-  if (*mode == "close" || *mode == "final") {
-    diagnostics.error(LintCode::kUnsupported, node.location(),
-                      "emit: " + *mode + " needs a window, and windows are not part of this build",
-                      "use update or each");
-  } else {
-    const std::string meant = did_you_mean(*mode, {"update", "each"});
-    diagnostics.error(LintCode::kBadValue, node.location(), "unknown emit mode \"" + *mode + "\"",
-                      meant.empty() ? "update or each" : meant);
-  }
-  return std::nullopt;
-}
-
-std::optional<EmitMode> read_plain_emit(const ConfigNode& node, Diagnostics& diagnostics) {
-  if (!node.is_mapping()) return read_emit_mode(node, diagnostics);
-  MapReader map(node, diagnostics);
-  std::optional<EmitMode> mode = EmitMode::kUpdate;
-  if (const std::optional<ConfigNode> child = map.child("mode")) mode = read_emit_mode(*child, diagnostics);
-  if (!refuse_unsupported(map, {"min_interval", "early", "late"})) mode = std::nullopt;
-  map.finish();
-  return mode;
-}
-
-// The scalars of key_by; nullopt after an error.
-std::optional<std::vector<ConfigNode>> read_key_by(const ConfigNode& node, Diagnostics& diagnostics) {
-  std::vector<ConfigNode> keys;
-  if (node.is_null()) return keys;
-  if (node.is_scalar()) {
-    keys.push_back(node);
-    return keys;
-  }
-  for (size_t i = 0; node.is_sequence() && i < node.size(); i++) keys.push_back(node.at(i));
-  const bool scalars = std::all_of(keys.begin(), keys.end(), [](const ConfigNode& key) { return key.is_scalar(); });
-  if (node.is_sequence() && scalars) return keys;
-  diagnostics.error(LintCode::kWrongType, node.location(), "key_by is a column or a list of columns",
-                    "add expressions as columns with extend");
-  return std::nullopt;
-}
-
-std::unique_ptr<OperatorPlan> read_aggregate(const ConfigNode& body, Diagnostics& diagnostics,
-                                             std::shared_ptr<const AggregateRegistry> registry) {
-  const size_t errors_before = diagnostics.error_count();
-  AggregateConfig config;
-  config.body = body;
-  MapReader map(body, diagnostics);
-  if (const std::optional<ConfigNode> node = map.child("key_by")) {
-    if (auto keys = read_key_by(*node, diagnostics)) config.key_by = std::move(*keys);
-  }
-  if (const std::optional<ConfigNode> node = map.required_child("fields")) {
-    config.fields = *node;
-    if (!node->is_mapping() || node->size() == 0) {
-      diagnostics.error(LintCode::kWrongType, node->location(), "fields is a map of output columns",
-                        "fields: {orders: count()}");
-    }
-  }
-  if (const std::optional<ConfigNode> node = map.child("emit")) {
-    config.emit = read_plain_emit(*node, diagnostics).value_or(EmitMode::kUpdate);
-  }
-  refuse_unsupported(map, {"window", "allowed_lateness"});
-  map.finish();
-  if (diagnostics.error_count() > errors_before) return nullptr;
-  return std::make_unique<AggregatePlan>(std::move(config), std::move(registry));
+std::unique_ptr<Operator> AggregatePlan::make() const {
+  auto program = std::make_shared<AggregateProgram>(program_);
+  program->gives_retractions = announces();
+  program->keep_late = keep_late_ && has_late_rows();
+  if (is_plain()) return make_aggregate_operator(std::move(program));
+  return make_window_operator(std::move(program));
 }
 
 }  // namespace
 
 void register_aggregate(OperatorRegistry& registry, std::shared_ptr<const AggregateRegistry> aggregates) {
   registry.add("aggregate", [aggregates = std::move(aggregates)](const ConfigNode& body, Diagnostics& diagnostics) {
-    return read_aggregate(body, diagnostics, aggregates);
+    std::optional<AggregateConfig> config = read_aggregate_config(body, diagnostics);
+    return config ? std::make_unique<AggregatePlan>(std::move(*config), aggregates) : nullptr;
   });
 }
 

@@ -151,7 +151,7 @@ void read_early(const ConfigNode& node, EmitConfig& config, Diagnostics& diagnos
   config.when = map.child("when");
   const bool any = map.has("every") || map.has("count") || map.has("when");
   map.finish();
-  if (any || (!node.is_mapping() && !node.is_null())) return;
+  if (any || !(node.is_null() || (node.is_mapping() && node.size() == 0))) return;
   diagnostics.error(LintCode::kMissingKey, node.key_location(), "early needs every, count or when");
 }
 

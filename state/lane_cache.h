@@ -44,8 +44,8 @@ class LaneCache {
   LaneCache(const LaneCache&) = delete;
 
   // states[i] = accumulator of keys[i] (created empty if new), marked dirty, for i < n. Pointers are valid until the
-  // next cut (of an entry marked removed: its contents until the next lookup). first_touch, if given: first_touch[i] = 1 when this is the first touch of the entry since
-  // the last cut (per entry once).
+  // next cut (of an entry marked removed: its contents until the next lookup). first_touch, if given: first_touch[i] =
+  // 1 when this is the first touch of the entry since the last cut (per entry once).
   Status lookup(const std::string_view* keys, const uint16_t* shards, size_t n, void** states,
                 uint8_t* first_touch = nullptr);
   // On an error no state is usable and the pipeline restarts: kRecordTooLarge: a key of more than kMaxKeyBytes; what

@@ -79,6 +79,15 @@ Batch make_batch(const Schema& schema, const std::vector<Row>& rows, const std::
   return batch;
 }
 
+Batch with_watermarks(Batch batch, const std::vector<int64_t>& watermarks) {
+  const auto arena = std::make_shared<Arena>();
+  auto* copied = arena->array<int64_t>(watermarks.size());
+  std::copy(watermarks.begin(), watermarks.end(), copied);
+  batch.watermark_ms = copied;
+  batch.owners.push_back(arena);
+  return batch;
+}
+
 std::vector<Shown> read_batch(const Schema& schema, const Batch& batch) {
   REQUIRE(batch.columns.size() == schema.size());
   std::vector<Shown> rows;
@@ -100,7 +109,11 @@ Status RecordingCollector::emit(Batch batch) {
   return Status::ok();
 }
 
-Status RecordingCollector::emit_side(const std::string&, Batch) { return Status::internal("no side output"); }
+Status RecordingCollector::emit_side(const std::string& port, Batch batch) {
+  REQUIRE(port == "late");
+  for (Shown& row : read_batch(late_schema, batch)) late.push_back(std::move(row));
+  return Status::ok();
+}
 
 Status RecordingCollector::fail_rows(const Batch& batch, const RowErrors& errors) {
   for (const auto& entry : errors.entries) {
@@ -151,6 +164,7 @@ KeyedLane::KeyedLane(const OperatorPlan& plan, const Schema& input, Options opti
       options_(options),
       store_(open_memory_store()),
       encoder_(*plan.key(), input, options.shards) {
+  if (plan.late_output() != nullptr) out.late_schema = plan.late_output()->schema;
   restart();
 }
 
@@ -169,6 +183,8 @@ void KeyedLane::restart() {
   context.operator_id = 7;
   context.cache_bytes = options_.cache_bytes;
   context.emit_per_batch = options_.emit_per_batch;
+  context.shards = options_.shards;
+  context.clock = &clock;
   REQUIRE(operator_->open(context).is_ok());
 }
 
@@ -177,10 +193,36 @@ void KeyedLane::process(const Batch& batch) {
   const ArenaPtr arena = arenas_.take();
   const Batch keyed = encoder_.encode(batch, arena, errors);
   if (!errors.empty()) REQUIRE(out.fail_rows(batch, errors).is_ok());
-  if (keyed.live() > 0) REQUIRE(operator_->process(keyed, 0, out).is_ok());
+  for (uint32_t begin = 0; begin < keyed.live();) {
+    const Result<uint32_t> next = operator_->consume(keyed, begin, 0, out);
+    REQUIRE(next.is_ok());
+    if (options_.cut_within) cut_within_epoch();
+    if (*next < keyed.live()) advance(keyed.watermark_ms[keyed.row(*next)]);
+    begin = *next;
+  }
 }
 
-void KeyedLane::end_epoch() {
+void KeyedLane::advance(int64_t watermark_ms) {
+  for (bool done = false; !done;) {
+    const size_t before = out.shown.size();
+    const Result<bool> advanced = operator_->advance(watermark_ms, options_.advance_rows, out);
+    REQUIRE(advanced.is_ok());
+    CHECK(out.shown.size() - before <= std::max<size_t>(options_.advance_rows, 2));
+    done = *advanced;
+    if (options_.cut_within) cut_within_epoch();
+  }
+}
+
+void KeyedLane::advance_clock(int64_t now_ms) {
+  clock.set_wall_ms(now_ms);
+  for (bool done = false; !done;) {
+    const Result<bool> advanced = operator_->advance_clock(now_ms, options_.advance_rows, out);
+    REQUIRE(advanced.is_ok());
+    done = *advanced;
+  }
+}
+
+void KeyedLane::flush() {
   for (bool done = false; !done;) {
     const size_t before = out.shown.size();
     const Result<bool> flushed = operator_->flush(epoch_, options_.flush_rows, out);
@@ -188,9 +230,17 @@ void KeyedLane::end_epoch() {
     CHECK(out.shown.size() - before <= std::max<size_t>(options_.flush_rows, 2));
     done = *flushed;
   }
+}
+
+void KeyedLane::cut_within_epoch() {
+  flush();
   DeltaBuilder delta(epoch_);
   operator_->cut(delta);
   layers_->lane(0).add_undecided(delta.finish());
+}
+
+void KeyedLane::end_epoch() {
+  cut_within_epoch();
   REQUIRE(layers_->decide(epoch_, fmt::format("progress {}", epoch_)).is_ok());
   epoch_++;
 }

@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/clock.h"
 #include "operators/key_encoder.h"
 #include "operators/registration.h"
 #include "state/lane_cache.h"
@@ -38,6 +39,8 @@ std::string to_text(const std::vector<Shown>& rows);
 // Row i has event time times[i], or i. `changes` empty: all inserts.
 Batch make_batch(const Schema& schema, const std::vector<Row>& rows, const std::vector<int64_t>& times = {},
                  const std::vector<Change>& changes = {});
+// The batch with the watermark that each row finds.
+Batch with_watermarks(Batch batch, const std::vector<int64_t>& watermarks);
 std::vector<Shown> read_batch(const Schema& schema, const Batch& batch);
 
 class RecordingCollector : public Collector {
@@ -51,6 +54,8 @@ class RecordingCollector : public Collector {
   std::vector<int64_t> failed_times;  // event times of the failed rows
   size_t largest_batch = 0;
   std::vector<Batch> batches;
+  std::vector<Shown> late;  // of the side output "late"
+  Schema late_schema;
 
  private:
   Schema schema_;
@@ -72,20 +77,31 @@ class KeyedLane {
     size_t cache_bytes = 1 << 20;
     size_t flush_rows = 1024;
     bool emit_per_batch = false;
+    size_t advance_rows = 1024;  // that one call of advance may emit
+    bool cut_within = false;     // cut_within_epoch() at every chance
   };
   KeyedLane(const OperatorPlan& plan, const Schema& input, Options options);
   KeyedLane(const OperatorPlan& plan, const Schema& input) : KeyedLane(plan, input, Options()) {}
-  // Encodes keys and processes; rows without a key are failed as the exchange does.
+  // Encodes keys and processes as the runtime does, firing what rows find due; rows without a key are failed as the
+  // exchange does.
   void process(const Batch& batch);
+  // The watermark, and the clock, have come here.
+  void advance(int64_t watermark_ms);
+  void advance_clock(int64_t now_ms);
   // Flush, cut, decide: an epoch.
   void end_epoch();
+  // Between two steps of an advance: emits and cuts, as a full cache makes the runtime do.
+  void cut_within_epoch();
   // A new instance over what has been decided; what was not cut is lost.
   void restart();
   RecordingCollector out;
+  ManualClock clock;
   Operator& instance() { return *operator_; }
   StateLayers& layers() { return *layers_; }
 
  private:
+  void flush();
+
   const OperatorPlan& plan_;
   Options options_;
   std::unique_ptr<StateStore> store_;
