@@ -8,19 +8,8 @@
 #   bench/millrace.sh memory             5 M distinct keys under 64/64/32 MiB, two passes
 #   bench/millrace.sh stop
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
-root=$(dirname "$here")
-rig=$here/rig
-work=$here/.build
-millrace=$root/build/release/millrace
-broker=127.0.0.1:19092
-mkdir -p "$work"
-export PKG_CONFIG_PATH=/usr/local/lib/pkgconfig:${PKG_CONFIG_PATH:-}
-
-note() { echo "$*" | tee -a "$work/results.txt"; }
-measure() { "$rig/.build/measure" "$@"; }
-pid_of_broker() { cat "$rig/.build/broker/pid"; }
-field() { sed -n "s/.*[ ^]$1=\([0-9.]*\).*/\1/p" | head -n 1; }
+# shellcheck source=bench/measuring.sh
+. "$(dirname "$0")/measuring.sh"
 
 # A fresh pipeline file: name, input topic, output topic, commit interval, more lines for recovery:
 pipeline() {
@@ -161,10 +150,6 @@ recover() {
   (cd "$rig" && KEYS=$keys ./recover.sh streams 1) | tee -a "$work/results.txt"
 }
 
-make_orders_file() {
-  [ -s "$work/orders.jsonl" ] || python3 "$here/orders_file.py" 5000000 100000 >"$work/orders.jsonl"
-}
-
 file() {
   make_orders_file
   cat >"$work/file.yaml" <<YAML
@@ -209,6 +194,7 @@ case ${1:-} in
   recover) recover "${2:-1000000}" ;;
   file) file ;;
   memory) memory ;;
+  latency-alo) GUARANTEE=at_least_once latency_millrace alo 100ms ;;
   stop) "$rig/broker.sh" stop ;;
   *) sed -n '2,11p' "$0"; exit 2 ;;
 esac
