@@ -1,7 +1,7 @@
 // Watermarks of one source: what `watermark:` says (WatermarkSpec) and where event time stands (WatermarkTracker).
-// Semantics are Flink's (DESIGN 5): per partition, the largest event time seen minus max_out_of_orderness minus 1 ms; of
-// the source, the smallest of its partitions that are not idle, and it never falls. It advances per record, so nothing
-// depends on where batches are cut.
+// Semantics are Flink's (DESIGN 5): per partition, the largest event time seen minus max_out_of_orderness minus 1 ms;
+// of the source, the smallest of its partitions that are not idle, and it never falls. It advances per record, so
+// nothing depends on where batches are cut.
 #pragma once
 
 #include <atomic>
