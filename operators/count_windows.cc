@@ -1,0 +1,48 @@
+// window: {count: {size: N}}: every N rows of a key.
+#include "operators/key_window_kind.h"
+
+namespace millrace {
+namespace {
+
+class CountWindows : public KeyWindowKind {
+ public:
+  explicit CountWindows(const KeyWindowParts& parts) : parts_(parts) {}
+
+  Result<Taken> add(KeyWindows& windows, KeyWindowRow& row) override {
+    Taken taken;
+    if (windows.windows.empty()) windows.windows.emplace_back().block = parts_.codec.new_block();
+    KeyWindow& window = windows.windows.front();
+    taken.refusal = row.fold_into(window.block);
+    if (!taken.refusal.empty()) return taken;
+    const auto rows = AccumulatorSet::header(window.block).rows();
+    const bool full = rows >= static_cast<uint64_t>(parts_.program.window.count);
+    if (full || parts_.program.emit.mode == EmitMode::kEach) {
+      MR_RETURN_IF_ERROR(parts_.output.show(row.key, window.block, {}, window.shown, row.at(kNoTime)));
+    }
+    if (!full) return taken;
+    taken.fired = 1;
+    // What was shown of a full window stays.
+    parts_.codec.delete_block(window.block);
+    windows.windows.clear();
+    return taken;
+  }
+
+  Status show_changed(KeyWindows& windows, std::string_view key, int64_t watermark_ms) override {
+    for (KeyWindow& window : windows.windows) {
+      if (!AccumulatorSet::header(window.block).changed()) continue;
+      MR_RETURN_IF_ERROR(parts_.output.show(key, window.block, {}, window.shown, {watermark_ms, kNoTime, kNoRow}));
+    }
+    return Status::ok();
+  }
+
+ private:
+  const KeyWindowParts parts_;
+};
+
+}  // namespace
+
+std::unique_ptr<KeyWindowKind> make_count_windows(const KeyWindowParts& parts) {
+  return std::make_unique<CountWindows>(parts);
+}
+
+}  // namespace millrace

@@ -1,0 +1,70 @@
+#include "operators/key_window_output.h"
+
+namespace millrace {
+namespace {
+
+bool shows_more_than_once(const AggregateProgram& program) {
+  const EmitSpec& emit = program.emit;
+  if (program.gives_retractions) return true;
+  if (emit.mode == EmitMode::kFinal) return false;
+  if (emit.mode != EmitMode::kClose) return true;
+  return emit.early() || (program.window.allowed_lateness_ms > 0 && emit.late_updates);
+}
+
+}  // namespace
+
+KeyWindowOutput::KeyWindowOutput(const AggregateProgram& program, const AggregateFold& fold)
+    : program_(program), updates_(program, fold), remembers_(shows_more_than_once(program)) {}
+
+void KeyWindowOutput::begin(ArenaPool& arenas, const Batch* input, bool has_watermark, Collector& out,
+                            uint64_t& emitted) {
+  arenas_ = &arenas;
+  input_ = input;
+  has_watermark_ = has_watermark;
+  out_ = &out;
+  emitted_ = &emitted;
+  used_ = 0;
+}
+
+Status KeyWindowOutput::show(std::string_view key, void* block, const WindowBounds& bounds,
+                             std::vector<ShownWindow>& shown, const At& at) {
+  if (used_ + shown.size() + 1 > updates_.max_keys()) MR_RETURN_IF_ERROR(flush());
+  if (used_ == 0) updates_.begin(arenas_->take(), updates_.max_keys());
+  used_ += shown.size() + 1;
+  AggregateUpdates::Stamp stamp{at.watermark_ms, at.event_time_ms, nullptr, at.input_row};
+  const ShownWindow* same = nullptr;
+  for (const ShownWindow& version : shown) {
+    if (version.bounds == bounds) {
+      same = &version;
+      continue;
+    }
+    const std::string_view values = version.values;
+    stamp.window = &version.bounds;
+    updates_.replace(key, block, &values, true, stamp);
+    updates_.write_added();
+  }
+  stamp.window = &bounds;
+  if (same != nullptr) {
+    const std::string_view values = same->values;
+    updates_.replace(key, block, &values, false, stamp);
+  } else {
+    updates_.replace(key, block, nullptr, false, stamp);
+  }
+  updates_.write_added();
+  shown.clear();
+  if (!remembers_ || AccumulatorSet::header(block).rows() == 0) return Status::ok();
+  ShownWindow& version = shown.emplace_back();
+  version.bounds = bounds;
+  if (program_.gives_retractions) updates_.encode(block, version.values);
+  return Status::ok();
+}
+
+Status KeyWindowOutput::flush() {
+  if (used_ == 0) return Status::ok();
+  used_ = 0;
+  return updates_.emit(has_watermark_, input_, *out_, *emitted_).status();
+}
+
+Status KeyWindowOutput::end() { return flush(); }
+
+}  // namespace millrace

@@ -1,0 +1,202 @@
+// window: {sliding: {size}}: Kafka Streams' sliding windows, anchored at the rows of a key. For each time t of a row there
+// is the window [t - size, t], and, if another row follows within size + 1, the window [t + 1, t + 1 + size]; both ends
+// belong to it. What is kept is one block per time of a row; a window is their merge when it is shown.
+#include <algorithm>
+
+#include "operators/key_window_kind.h"
+
+namespace millrace {
+namespace {
+
+class SlidingWindows : public KeyWindowKind {
+ public:
+  explicit SlidingWindows(const KeyWindowParts& parts)
+      : parts_(parts),
+        emit_(parts.program.emit),
+        size_ms_(parts.program.window.size_ms),
+        lateness_ms_(parts.program.window.allowed_lateness_ms) {}
+
+  Result<Taken> add(KeyWindows& windows, KeyWindowRow& row) override;
+  int64_t next_due_ms(const KeyWindows& windows) const override;
+  Result<uint64_t> fire(KeyWindows& windows, std::string_view key, int64_t now_ms) override;
+  Status show_changed(KeyWindows& windows, std::string_view key, int64_t watermark_ms) override;
+
+ private:
+  using Points = std::vector<KeyWindow>;
+  // A window: the point that owns it, and which of its two it is.
+  struct Ref {
+    size_t point;
+    bool next;  // the one behind the point
+  };
+  WindowBounds bounds_of(const KeyWindow& point, bool next) const {
+    const int64_t time_ms = point.bounds.start_ms;
+    return next ? WindowBounds{time_ms + 1, time_ms + 1 + size_ms_} : WindowBounds{time_ms - size_ms_, time_ms};
+  }
+  // The window behind a point exists if a row follows in it, unless that row's own window is the same.
+  bool has_next(const Points& points, size_t point) const {
+    if (point + 1 >= points.size()) return false;
+    const int64_t end_ms = bounds_of(points[point], true).end_ms;
+    if (points[point + 1].bounds.start_ms > end_ms) return false;
+    const auto at = lower(points, end_ms);
+    return at == points.size() || points[at].bounds.start_ms != end_ms;
+  }
+  static size_t lower(const Points& points, int64_t time_ms) {
+    return static_cast<size_t>(
+        std::lower_bound(points.begin(), points.end(), time_ms,
+                         [](const KeyWindow& point, int64_t time) { return point.bounds.start_ms < time; }) -
+        points.begin());
+  }
+  // Windows that hold the rows of a point, by their end.
+  std::vector<Ref> windows_of(const Points& points, size_t point) const;
+  bool is_closed(const WindowBounds& bounds, int64_t watermark_ms) const {
+    return watermark_ms != kNoTime && bounds.end_ms + lateness_ms_ <= watermark_ms;
+  }
+  Status show(KeyWindows& windows, std::string_view key, const Ref& ref, const KeyWindowOutput::At& at);
+  // When a point's window is shown by time: at its end, final: when it is closed.
+  int64_t shown_at_ms(const KeyWindow& point, bool next) const {
+    return bounds_of(point, next).end_ms + (emit_.mode == EmitMode::kFinal ? lateness_ms_ : 0);
+  }
+  int64_t dropped_at_ms(const KeyWindow& point) const { return bounds_of(point, true).end_ms + lateness_ms_; }
+
+  const KeyWindowParts parts_;
+  const EmitSpec& emit_;
+  const int64_t size_ms_;
+  const int64_t lateness_ms_;
+};
+
+std::vector<SlidingWindows::Ref> SlidingWindows::windows_of(const Points& points, size_t point) const {
+  std::vector<Ref> refs;
+  const int64_t time_ms = points[point].bounds.start_ms;
+  for (size_t i = lower(points, time_ms - size_ms_ - 1); i < points.size(); i++) {
+    if (points[i].bounds.start_ms > time_ms + size_ms_) break;
+    if (i < point && has_next(points, i)) refs.push_back({i, true});
+    if (i >= point) refs.push_back({i, false});
+  }
+  std::sort(refs.begin(), refs.end(), [&](const Ref& a, const Ref& b) {
+    return bounds_of(points[a.point], a.next).end_ms < bounds_of(points[b.point], b.next).end_ms;
+  });
+  return refs;
+}
+
+Result<KeyWindowKind::Taken> SlidingWindows::add(KeyWindows& windows, KeyWindowRow& row) {
+  Taken taken;
+  Points& points = windows.windows;
+  // The last window that could hold it.
+  const WindowBounds last{row.time_ms, row.time_ms + size_ms_};
+  if (is_closed(last, row.watermark_ms)) {
+    taken.late = true;
+    taken.late_for = last;
+    return taken;
+  }
+  const size_t at = lower(points, row.time_ms);
+  const bool known = at < points.size() && points[at].bounds.start_ms == row.time_ms;
+  void* block = known ? points[at].block : parts_.codec.new_block();
+  taken.refusal = row.fold_into(block);
+  if (!taken.refusal.empty()) {
+    if (!known) parts_.codec.delete_block(block);
+    return taken;
+  }
+  if (!known) {
+    KeyWindow point;
+    point.bounds = {row.time_ms, row.time_ms};
+    point.block = block;
+    points.insert(points.begin() + static_cast<ptrdiff_t>(at), std::move(point));
+  }
+  const bool each = emit_.mode == EmitMode::kEach;
+  if (!each && (emit_.mode != EmitMode::kClose || row.watermark_ms == kNoTime)) return taken;
+  for (const Ref& ref : windows_of(points, at)) {
+    const WindowBounds bounds = bounds_of(points[ref.point], ref.next);
+    if (is_closed(bounds, row.watermark_ms)) continue;
+    const bool passed = row.watermark_ms != kNoTime && bounds.end_ms <= row.watermark_ms;
+    if (passed) (ref.next ? points[ref.point].next_fired : points[ref.point].fired) = true;
+    if (!each && !(passed && emit_.late_updates)) continue;
+    MR_RETURN_IF_ERROR(show(windows, row.key, ref, row.at(each ? row.time_ms : bounds.end_ms)));
+  }
+  return taken;
+}
+
+Status SlidingWindows::show(KeyWindows& windows, std::string_view key, const Ref& ref, const KeyWindowOutput::At& at) {
+  Points& points = windows.windows;
+  KeyWindow& owner = points[ref.point];
+  const WindowBounds bounds = bounds_of(owner, ref.next);
+  void* merged = parts_.codec.new_block();
+  bool fits = true;
+  for (size_t i = lower(points, bounds.start_ms); i < points.size() && points[i].bounds.start_ms <= bounds.end_ms; i++) {
+    fits = fits && parts_.set.merge(merged, points[i].block);
+  }
+  // The versions of a point's two windows stand side by side.
+  std::vector<ShownWindow> versions;
+  for (size_t i = 0; i < owner.shown.size(); i++) {
+    if (!(owner.shown[i].bounds == bounds)) continue;
+    versions.push_back(std::move(owner.shown[i]));
+    owner.shown.erase(owner.shown.begin() + static_cast<ptrdiff_t>(i));
+    break;
+  }
+  Status status = fits ? parts_.output.show(key, merged, bounds, versions, at)
+                       : Status::user(Code::kEvaluation, "overflow in a sliding window");
+  for (ShownWindow& version : versions) owner.shown.push_back(std::move(version));
+  parts_.codec.delete_block(merged);
+  return status;
+}
+
+int64_t SlidingWindows::next_due_ms(const KeyWindows& windows) const {
+  int64_t due = kEndOfTime;
+  for (const KeyWindow& point : windows.windows) {
+    if (!point.fired) due = std::min(due, shown_at_ms(point, false));
+    if (!point.next_fired) due = std::min(due, shown_at_ms(point, true));
+    due = std::min(due, dropped_at_ms(point));
+  }
+  return due;
+}
+
+Result<uint64_t> SlidingWindows::fire(KeyWindows& windows, std::string_view key, int64_t now_ms) {
+  uint64_t fired = 0;
+  Points& points = windows.windows;
+  const bool shows = emit_.mode == EmitMode::kClose || emit_.mode == EmitMode::kFinal;
+  for (size_t i = 0; i < points.size(); i++) {
+    for (const bool next : {false, true}) {
+      bool& done = next ? points[i].next_fired : points[i].fired;
+      if (done || shown_at_ms(points[i], next) > now_ms) continue;
+      done = true;
+      if (next && !has_next(points, i)) continue;
+      fired++;
+      if (!shows) continue;
+      MR_RETURN_IF_ERROR(show(windows, key, {i, next}, {now_ms - 1, bounds_of(points[i], next).end_ms, kNoRow}));
+    }
+  }
+  if (emit_.mode == EmitMode::kUpdate) MR_RETURN_IF_ERROR(show_changed(windows, key, now_ms - 1));
+  std::erase_if(points, [&](KeyWindow& point) {
+    if (dropped_at_ms(point) > now_ms) return false;
+    parts_.codec.delete_block(point.block);
+    return true;
+  });
+  return fired;
+}
+
+// A point that has changed has changed every window that holds it.
+Status SlidingWindows::show_changed(KeyWindows& windows, std::string_view key, int64_t watermark_ms) {
+  Points& points = windows.windows;
+  std::vector<Ref> changed;
+  for (size_t i = 0; i < points.size(); i++) {
+    StateHeader& header = AccumulatorSet::header(points[i].block);
+    if (!header.changed()) continue;
+    header.clear_changed();
+    for (const Ref& ref : windows_of(points, i)) {
+      const auto same = [&](const Ref& other) { return other.point == ref.point && other.next == ref.next; };
+      if (std::none_of(changed.begin(), changed.end(), same)) changed.push_back(ref);
+    }
+  }
+  for (const Ref& ref : changed) {
+    if (is_closed(bounds_of(points[ref.point], ref.next), watermark_ms)) continue;
+    MR_RETURN_IF_ERROR(show(windows, key, ref, {watermark_ms, kNoTime, kNoRow}));
+  }
+  return Status::ok();
+}
+
+}  // namespace
+
+std::unique_ptr<KeyWindowKind> make_sliding_windows(const KeyWindowParts& parts) {
+  return std::make_unique<SlidingWindows>(parts);
+}
+
+}  // namespace millrace
