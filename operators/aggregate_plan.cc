@@ -8,6 +8,7 @@
 #include "operators/aggregate_config.h"
 #include "operators/aggregate_operator.h"
 #include "operators/key_encoder.h"
+#include "operators/key_window_operator.h"
 #include "operators/late_rows.h"
 #include "operators/registration.h"
 #include "operators/window_blocks.h"
@@ -55,6 +56,11 @@ class AggregatePlan : public OperatorPlan {
   std::string describe_own_slots() const;
   // The operator without windows and timers, whose state has one table.
   bool is_plain() const { return !program_.window.any() && program_.ttl_ms == 0 && program_.emit.min_interval_ms == 0; }
+  // Windows whose bounds depend on the rows of their key.
+  bool depends_on_rows() const {
+    const Kind kind = program_.window.kind;
+    return kind == Kind::kSession || kind == Kind::kSliding || kind == Kind::kCount;
+  }
   bool announces() const { return retractions_ && !appends(); }
 
   AggregateConfig config_;
@@ -94,12 +100,14 @@ bool AggregatePlan::plan(const std::vector<Edge>& inputs, Diagnostics& diagnosti
 bool AggregatePlan::plan_time(Diagnostics& diagnostics) {
   program_.ttl_ms = config_.ttl_ms;
   bool ok = !config_.window || compile_window(*config_.window, program_.input, program_.window, diagnostics);
-  if (ok && (program_.window.kind == Kind::kSliding || program_.window.kind == Kind::kSession ||
-             program_.window.kind == Kind::kCount)) {
-    diagnostics.error(LintCode::kUnsupported, config_.window->at, "this kind of window is not part of this build");
-    ok = false;
-  }
-  return compile_emit(config_.emit, program_.input, program_.emit, diagnostics) && ok;
+  if (!compile_emit(config_.emit, program_.input, program_.emit, diagnostics) || !ok) return false;
+  const EmitSpec& emit = program_.emit;
+  const bool anchored = program_.window.kind == Kind::kSliding || program_.window.kind == Kind::kCount;
+  if (!anchored || (emit.early_count == 0 && !emit.early_when && !emit.discarding)) return true;
+  diagnostics.error(LintCode::kConflict, config_.window->at,
+                    "early count, early when and accumulation discarding do not go with this kind of window",
+                    "early: {every: D}, or emit: each");
+  return false;
 }
 
 bool AggregatePlan::appends() const {
@@ -150,6 +158,12 @@ bool AggregatePlan::check_edge(const Edge& input, Diagnostics& diagnostics) cons
     return false;
   }
   if (input.type != EdgeType::kRetract) return true;
+  if (depends_on_rows()) {
+    diagnostics.error(LintCode::kEdge, config_.window->at,
+                      "this kind of window cannot take back rows that its input replaces",
+                      "tumbling and hopping windows can");
+    return false;
+  }
   bool ok = true;
   for (const AggregateCall& call : program_.calls) {
     if (call.aggregate->can_retract()) continue;
@@ -239,6 +253,7 @@ std::unique_ptr<Operator> AggregatePlan::make() const {
   program->gives_retractions = announces();
   program->keep_late = keep_late_ && has_late_rows();
   if (is_plain()) return make_aggregate_operator(std::move(program));
+  if (depends_on_rows()) return make_key_window_operator(std::move(program));
   return make_window_operator(std::move(program));
 }
 
