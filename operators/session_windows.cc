@@ -1,6 +1,6 @@
-// window: {session: {gap}}: rows of a key of which each is at most a gap behind another. A row opens [time, time + gap);
-// windows that overlap or touch are one. So a row exactly one gap later still belongs, and a session is over when the
-// watermark has reached its end.
+// window: {session: {gap}}: rows of a key of which each is at most a gap behind another. A row opens
+// [time, time + gap); windows that overlap or touch are one. So a row exactly one gap later still belongs, and a
+// session is over when the watermark has reached its end.
 //
 // What closed sessions covered is remembered until no row that is in time can touch them any more: a late row that
 // belongs to one is late, and opens no second session over the same time (BEAM-3568 is what happens otherwise).
@@ -126,7 +126,8 @@ void* SessionWindows::fold(KeyWindows& windows, const Join& join, KeyWindowRow& 
     return refusal->empty() ? block : nullptr;
   }
   // A new block, so that a row that does not fit leaves no trace.
-  void* block = join.first == join.last ? parts_.codec.new_block() : parts_.codec.copy_block(windows.windows[join.first].block);
+  void* block = join.first == join.last ? parts_.codec.new_block()
+                                        : parts_.codec.copy_block(windows.windows[join.first].block);
   for (size_t i = join.first + 1; i < join.last; i++) {
     const KeyWindow& window = windows.windows[i];
     if (window.block != nullptr && !parts_.set.merge(block, window.block)) *refusal = "overflow when sessions merge";

@@ -1,6 +1,6 @@
-// window: {sliding: {size}}: Kafka Streams' sliding windows, anchored at the rows of a key. For each time t of a row there
-// is the window [t - size, t], and, if another row follows within size + 1, the window [t + 1, t + 1 + size]; both ends
-// belong to it. What is kept is one block per time of a row; a window is their merge when it is shown.
+// window: {sliding: {size}}: Kafka Streams' sliding windows, anchored at the rows of a key. For each time t of a row
+// there is the window [t - size, t], and, if another row follows within size + 1, the window [t + 1, t + 1 + size];
+// both ends belong to it. What is kept is one block per time of a row; a window is their merge when it is shown.
 #include <algorithm>
 
 #include "operators/key_window_kind.h"
@@ -121,7 +121,8 @@ Status SlidingWindows::show(KeyWindows& windows, std::string_view key, const Ref
   const WindowBounds bounds = bounds_of(owner, ref.next);
   void* merged = parts_.codec.new_block();
   bool fits = true;
-  for (size_t i = lower(points, bounds.start_ms); i < points.size() && points[i].bounds.start_ms <= bounds.end_ms; i++) {
+  for (size_t i = lower(points, bounds.start_ms); i < points.size(); i++) {
+    if (points[i].bounds.start_ms > bounds.end_ms) break;
     fits = fits && parts_.set.merge(merged, points[i].block);
   }
   // The versions of a point's two windows stand side by side.
