@@ -48,7 +48,7 @@ Status WindowTable::open(const OperatorContext& context) {
     shards_[i].lowest = shards_[i].stored_next = end_of(key);
     find_next(shards_[i]);
   }
-  return Status::ok();
+  return stored_.open(context, shards_.size(), context.cache_bytes / 8);
 }
 
 // The first stored key at or behind `from`; empty: there is none.
@@ -86,7 +86,8 @@ Status WindowTable::look_up(const std::string_view* keys, const uint16_t* shards
                             void** states) {
   build_keys(keys, windows, n);
   if (first_touch_.size() < n) first_touch_.resize(n);
-  MR_RETURN_IF_ERROR(cache_->lookup(keys_.data(), shards, n, states, first_touch_.data()));
+  if (!keeps_removed_) cache_->drop_removed();
+  MR_RETURN_IF_ERROR(cache_->lookup(keys_.data(), shards, n, states, first_touch_.data(), &stored_));
   for (size_t i = 0; i < n; i++) {
     if (first_touch_[i] != 0) touch(shards[i], windows[i].end_ms, states[i]);
   }
@@ -147,7 +148,10 @@ WindowTable::Entry WindowTable::entry(void* state) const {
   return entry;
 }
 
-void WindowTable::remove(void* state) { cache_->mark_removed(state); }
+void WindowTable::remove(void* state) {
+  cache_->mark_removed(state);
+  keeps_removed_ = true;
+}
 
 void WindowTable::note_removed(Shard& shard, std::string_view key) {
   shard.removed.emplace_back(key);
@@ -246,7 +250,7 @@ Status WindowTable::visit(size_t index, size_t limit, bool and_remove, std::vect
   }
   *done = shard.stored_next != end_ms && touched.next == touched.states.size();
   if (*done) {
-    finish_end(shard, and_remove);
+    finish_end(index, and_remove);
   } else if (!entries->empty()) {
     shard.resume = entries->back().full_key;
   }
@@ -285,12 +289,14 @@ Status WindowTable::visit_both(size_t index, size_t limit, bool and_remove, Touc
   return status;
 }
 
-void WindowTable::finish_end(Shard& shard, bool removed) {
+void WindowTable::finish_end(size_t index, bool removed) {
+  Shard& shard = shards_[index];
   const int64_t end_ms = shard.next_end;
   shard.passed_ms = end_ms;
   shard.resume.clear();
   if (removed) {
     shard.touched.erase(end_ms);
+    stored_.forget(index, end_ms);
     if (shard.recent_end == end_ms) shard.recent = nullptr;
     if (shard.lowest == end_ms) shard.lowest = shard.stored_next;
   }
@@ -301,6 +307,7 @@ Result<bool> WindowTable::expire(int64_t end_ms, size_t limit) {
   size_t removed = 0;
   for (size_t i = 0; i < shards_.size(); i++) {
     expire_touched(shards_[i], end_ms);
+    stored_.forget(i, end_ms);
     if (shards_[i].lowest > end_ms) continue;
     if (removed >= limit) return false;
     MR_ASSIGN(const size_t more, expire_stored(i, end_ms, limit - removed));
@@ -342,8 +349,24 @@ Result<size_t> WindowTable::expire_stored(size_t index, int64_t end_ms, size_t l
   return removed;
 }
 
+// What the cut is going to write for the first time.
+void WindowTable::note_stored() {
+  for (size_t i = 0; i < shards_.size(); i++) {
+    for (const auto& [end_ms, touched] : shards_[i].touched) {
+      for (void* state : touched.states) {
+        if (!LaneCache::is_removed(state) && !cache_->view(state).existed) {
+          stored_.add(i, end_ms, LaneCache::hash_of(state));
+        }
+      }
+    }
+  }
+  stored_.trim();
+}
+
 void WindowTable::cut(DeltaBuilder& delta) {
+  note_stored();
   cache_->cut(delta);
+  keeps_removed_ = false;
   for (size_t i = 0; i < shards_.size(); i++) {
     Shard& shard = shards_[i];
     for (const std::string& key : shard.removed) delta.remove(shard_id(i), operator_id_, key);

@@ -16,6 +16,7 @@
 #include "operators/accumulator_set.h"
 #include "operators/operator.h"
 #include "operators/state_tables.h"
+#include "operators/stored_windows.h"
 #include "operators/window.h"
 #include "state/lane_cache.h"
 
@@ -119,7 +120,8 @@ class WindowTable {
   Status add_stored(Shard& shard, uint16_t id, std::string_view key, std::string_view value, bool and_remove,
                     std::vector<Entry>* entries);
   Status visit_both(size_t index, size_t limit, bool and_remove, Touched& touched, std::vector<Entry>* entries);
-  void finish_end(Shard& shard, bool removed);
+  void finish_end(size_t index, bool removed);
+  void note_stored();
   void note_removed(Shard& shard, std::string_view key);
   void expire_touched(Shard& shard, int64_t end_ms);
   Result<size_t> expire_stored(size_t index, int64_t end_ms, size_t limit);
@@ -134,9 +136,11 @@ class WindowTable {
   size_t lane_ = 0;
   size_t lanes_ = 1;
   std::unique_ptr<LaneCache> cache_;
+  StoredWindows stored_;
   std::vector<Shard> shards_;
   int64_t all_passed_ms_ = kNoTime;
   size_t removed_bytes_ = 0;
+  bool keeps_removed_ = false;  // windows that were removed one by one still stand in `touched`
 
   // Scratch of a look-up.
   std::vector<char> key_bytes_;

@@ -23,47 +23,86 @@ uint64_t ordered_word(const char* key, size_t key_bytes, size_t from) {
   return __builtin_bswap64(word);
 }
 
-// What the sort moves around: the first sixteen bytes of a key decide nearly every comparison without touching it.
+// What the sort moves around: sixteen bytes of a key decide nearly every comparison without touching it. Which sixteen
+// is the depth of the sort.
 struct SortItem {
   uint64_t first;
   uint64_t second;
   uint32_t index;
   uint32_t key_bytes;
 };
+constexpr size_t kSortWordBytes = 16;
 
 // Below this many items a comparison sort is faster than another pass.
 constexpr size_t kRadixItems = 48;
 
-// Most significant byte first, over the sixteen bytes in the items; bytes that all items share cost one look. What is
-// left, small buckets and keys with equal first bytes, goes to `less`. Recursion: at most one level per byte.
-template <class Less>
-void radix_sort(SortItem* items, SortItem* scratch, size_t n, const Less& less) {
-  if (n <= kRadixItems) {
-    std::sort(items, items + n, less);
-    return;
+// Sorts keys, and equal ones by index. Most significant byte first, over the sixteen bytes in the items; where these
+// are all equal, over the next sixteen. Bytes that all items share cost one look. Keys: key(index) is where a key
+// begins. Recursion: at most one level per byte of the longest key.
+template <class Key>
+class KeySort {
+ public:
+  explicit KeySort(const Key& key) : key_(key) {}
+
+  void load(SortItem* items, size_t n, size_t depth) const {
+    for (size_t i = 0; i < n; i++) {
+      const char* key = key_(items[i].index);
+      items[i].first = ordered_word(key, items[i].key_bytes, depth);
+      items[i].second = ordered_word(key, items[i].key_bytes, depth + 8);
+    }
   }
-  uint64_t differs[2] = {0, 0};
-  for (size_t i = 1; i < n; i++) {
-    differs[0] |= items[i].first ^ items[0].first;
-    differs[1] |= items[i].second ^ items[0].second;
+
+  // Precondition: the items' keys agree before `depth`, and their words are those at it. scratch: as long as items.
+  void sort(SortItem* items, SortItem* scratch, size_t n, size_t depth) const {
+    if (n <= kRadixItems) return sort_few(items, n, depth);
+    uint64_t differs[2] = {0, 0};
+    uint32_t longest = 0;
+    for (size_t i = 0; i < n; i++) {
+      differs[0] |= items[i].first ^ items[0].first;
+      differs[1] |= items[i].second ^ items[0].second;
+      longest = std::max(longest, items[i].key_bytes);
+    }
+    const uint64_t SortItem::*word = differs[0] != 0 ? &SortItem::first : &SortItem::second;
+    const uint64_t difference = differs[0] != 0 ? differs[0] : differs[1];
+    if (difference == 0) {
+      if (longest <= depth + kSortWordBytes) return sort_few(items, n, depth);
+      load(items, n, depth + kSortWordBytes);
+      return sort(items, scratch, n, depth + kSortWordBytes);
+    }
+    const int shift = 56 - std::countl_zero(difference) / 8 * 8;
+    size_t ends[256] = {};
+    for (size_t i = 0; i < n; i++) ends[items[i].*word >> shift & 0xff]++;
+    size_t sum = 0;
+    for (size_t& end : ends) end = std::exchange(sum, sum + end);
+    for (size_t i = 0; i < n; i++) scratch[ends[items[i].*word >> shift & 0xff]++] = items[i];
+    std::copy(scratch, scratch + n, items);
+    for (size_t bucket = 0, begin = 0; bucket < 256; begin = ends[bucket++]) {
+      if (ends[bucket] - begin > 1) sort(items + begin, scratch + begin, ends[bucket] - begin, depth);
+    }
   }
-  const uint64_t SortItem::*word = differs[0] != 0 ? &SortItem::first : &SortItem::second;
-  const uint64_t difference = differs[0] != 0 ? differs[0] : differs[1];
-  if (difference == 0) {
-    std::sort(items, items + n, less);
-    return;
+
+  // <0, 0, >0 as the keys compare, which agree before `from`.
+  int compare(const SortItem& a, const SortItem& b, size_t from) const {
+    const size_t common = std::min(a.key_bytes, b.key_bytes);
+    if (common > from) {
+      const int difference = std::memcmp(key_(a.index) + from, key_(b.index) + from, common - from);
+      if (difference != 0) return difference;
+    }
+    return a.key_bytes == b.key_bytes ? 0 : (a.key_bytes < b.key_bytes ? -1 : 1);
   }
-  const int shift = 56 - std::countl_zero(difference) / 8 * 8;
-  size_t ends[256] = {};
-  for (size_t i = 0; i < n; i++) ends[items[i].*word >> shift & 0xff]++;
-  size_t sum = 0;
-  for (size_t& end : ends) end = std::exchange(sum, sum + end);
-  for (size_t i = 0; i < n; i++) scratch[ends[items[i].*word >> shift & 0xff]++] = items[i];
-  std::copy(scratch, scratch + n, items);
-  for (size_t bucket = 0, begin = 0; bucket < 256; begin = ends[bucket++]) {
-    if (ends[bucket] - begin > 1) radix_sort(items + begin, scratch + begin, ends[bucket] - begin, less);
+
+ private:
+  void sort_few(SortItem* items, size_t n, size_t depth) const {
+    std::sort(items, items + n, [&](const SortItem& a, const SortItem& b) {
+      if (a.first != b.first) return a.first < b.first;
+      if (a.second != b.second) return a.second < b.second;
+      const int difference = compare(a, b, depth + kSortWordBytes);
+      return difference != 0 ? difference < 0 : a.index < b.index;
+    });
   }
-}
+
+  const Key& key_;
+};
 
 }  // namespace
 
@@ -241,38 +280,22 @@ DeltaPtr DeltaBuilder::finish(bool with_index) {
   MR_CHECK(entries_.size() <= kMaxEntries);
   const char* data = data_.data();
   std::vector<SortItem> order(entries_.size());
-  for (size_t i = 0; i < entries_.size(); i++) {
-    const Delta::Entry& entry = entries_[i];
-    const char* key = data + entry.offset;
-    order[i] = {ordered_word(key, entry.key_bytes, 0), ordered_word(key, entry.key_bytes, 8), static_cast<uint32_t>(i),
-                entry.key_bytes};
-  }
-  const auto compare_keys = [&](const SortItem& a, const SortItem& b) {
-    const size_t common = std::min(a.key_bytes, b.key_bytes);
-    if (common > 16) {
-      const int difference =
-          std::memcmp(data + entries_[a.index].offset + 16, data + entries_[b.index].offset + 16, common - 16);
-      if (difference != 0) return difference;
-    }
-    return a.key_bytes == b.key_bytes ? 0 : (a.key_bytes < b.key_bytes ? -1 : 1);
-  };
-  const auto less = [&](const SortItem& a, const SortItem& b) {
-    if (a.first != b.first) return a.first < b.first;
-    if (a.second != b.second) return a.second < b.second;
-    const int difference = compare_keys(a, b);
-    return difference != 0 ? difference < 0 : a.index < b.index;
-  };
+  for (size_t i = 0; i < entries_.size(); i++) order[i] = {0, 0, static_cast<uint32_t>(i), entries_[i].key_bytes};
+  const auto key = [&](uint32_t index) { return data + entries_[index].offset; };
+  const KeySort keys(key);
+  keys.load(order.data(), order.size(), 0);
   {
     std::vector<SortItem> scratch(order.size());
-    radix_sort(order.data(), scratch.data(), order.size(), less);
+    keys.sort(order.data(), scratch.data(), order.size(), 0);
   }
   auto delta = std::make_shared<Delta>();
   delta->first_epoch_ = epoch_;
   delta->last_epoch_ = epoch_;
   delta->index_.reserve(order.size());
   for (size_t i = 0; i < order.size(); i++) {
+    // Equal keys end up side by side, at the same depth.
     const bool superseded = i + 1 < order.size() && order[i].first == order[i + 1].first &&
-                            order[i].second == order[i + 1].second && compare_keys(order[i], order[i + 1]) == 0;
+                            order[i].second == order[i + 1].second && keys.compare(order[i], order[i + 1], 0) == 0;
     if (!superseded) delta->index_.push_back(entries_[order[i].index]);
   }
   delta->data_ = std::move(data_);

@@ -70,6 +70,9 @@ struct LaneCache::Table {
   // Looking for clean entries among nearly only dirty ones would cost more than the memory is worth.
   bool worth_evicting() const { return (count - dirty.size()) * 8 > count; }
   Status stripe(const std::string_view* keys, const uint16_t* shards, size_t n, void** states, uint8_t* first_touch);
+  bool is_new(std::string_view key, uint16_t shard, uint32_t hash) const {
+    return stored_keys != nullptr && !stored_keys->may_hold(key, shard, hash);
+  }
   Status add_missing(const std::string_view* keys, const uint16_t* shards, void** states, uint8_t* first_touch);
   Status read_new();
   void drop_new();
@@ -85,9 +88,11 @@ struct LaneCache::Table {
   size_t count = 0;
   size_t extra_bytes = 0;
   size_t dirty_entry_bytes = 0;
-  std::vector<CacheEntry*> dirty;  // in the order in which they became dirty
-  size_t dirty_before = 0;         // its size when the lookup began
-  size_t hand = 0;                 // chunk that the clock looks at next
+  std::vector<CacheEntry*> dirty;           // in the order in which they became dirty
+  size_t dirty_before = 0;                  // its size when the lookup began
+  size_t removed_new = 0;                   // dirty entries that are removed and did not exist before the epoch
+  size_t hand = 0;                          // chunk that the clock looks at next
+  const StoredKeys* stored_keys = nullptr;  // of the lookup under way
   Counters counters;
 
   // Scratch of one lookup.
@@ -133,6 +138,7 @@ inline void LaneCache::Table::touch(CacheEntry* entry, uint8_t* first_touch) {
     dirty_entry_bytes += sizeof(CacheEntry) + state_bytes + entry->key_bytes + entry->extra_bytes;
   } else if (entry->flags & Flags::kRemoved) {
     entry->flags &= static_cast<uint8_t>(~Flags::kRemoved);
+    if ((entry->flags & Flags::kExisted) == 0) removed_new--;
     codec.destroy(entry->state());
     codec.create(entry->state());
   }
@@ -285,7 +291,7 @@ Status LaneCache::Table::add_missing(const std::string_view* keys, const uint16_
       counters.hits++;
     } else {
       entry = insert(hashes[i], keys[i], shards[i]);
-      fresh.push_back(entry);
+      if (!is_new(keys[i], shards[i], hashes[i])) fresh.push_back(entry);
       counters.misses++;
     }
     touch(entry, first_touch == nullptr ? nullptr : first_touch + i);
@@ -354,8 +360,9 @@ LaneCache::LaneCache(LaneState& lane, uint16_t operator_id, const AccumulatorCod
 LaneCache::~LaneCache() = default;
 
 Status LaneCache::lookup(const std::string_view* keys, const uint16_t* shards, size_t n, void** states,
-                         uint8_t* first_touch) {
+                         uint8_t* first_touch, const StoredKeys* stored) {
   Table& table = *table_;
+  table.stored_keys = stored;
   table.dirty_before = table.dirty.size();
   for (size_t begin = 0; begin < n; begin += kStripe) {
     const size_t rows = std::min(kStripe, n - begin);
@@ -416,19 +423,36 @@ void LaneCache::cut(DeltaBuilder& delta) {
   if (table.dirty.capacity() > 4 * table.dirty.size() + kStripe) table.dirty.shrink_to_fit();
   table.dirty.clear();
   table.dirty_entry_bytes = 0;
+  table.removed_new = 0;
   trim();
 }
 
 void LaneCache::mark_removed(void* state) {
   CacheEntry* entry = CacheEntry::of(state);
   MR_CHECK((entry->flags & (Flags::kLive | Flags::kDirty)) == (Flags::kLive | Flags::kDirty));
+  if ((entry->flags & (Flags::kRemoved | Flags::kExisted)) == 0) table_->removed_new++;
   entry->flags |= Flags::kRemoved;
+}
+
+void LaneCache::drop_removed() {
+  constexpr size_t kWorthIt = 1024;
+  Table& table = *table_;
+  if (table.removed_new < kWorthIt || table.removed_new * 2 < table.dirty.size()) return;
+  std::erase_if(table.dirty, [&](CacheEntry* entry) {
+    if ((entry->flags & (Flags::kRemoved | Flags::kExisted)) != Flags::kRemoved) return false;
+    table.dirty_entry_bytes -= sizeof(CacheEntry) + table.state_bytes + entry->key_bytes + entry->extra_bytes;
+    table.erase(table.slots[table.probe(entry->hash, table.key_of(entry))].id);
+    return true;
+  });
+  table.removed_new = 0;
 }
 
 LaneCache::EntryView LaneCache::view(void* state) const {
   CacheEntry* entry = CacheEntry::of(state);
   return {table_->key_of(entry), entry->shard, state, (entry->flags & Flags::kExisted) != 0};
 }
+
+uint32_t LaneCache::hash_of(void* state) { return CacheEntry::of(state)->hash; }
 
 bool LaneCache::is_removed(void* state) { return (CacheEntry::of(state)->flags & Flags::kRemoved) != 0; }
 

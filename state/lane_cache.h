@@ -36,6 +36,14 @@ class AccumulatorCodec {
   }
 };
 
+// What is known of keys that are not in the cache, so that a new one need not be looked for in the state.
+class StoredKeys {
+ public:
+  virtual ~StoredKeys() = default;
+  // False: the state holds no such key. hash: the cache's, of the key.
+  virtual bool may_hold(std::string_view key, uint16_t shard, uint32_t hash) const = 0;
+};
+
 class LaneCache {
  public:
   // max_bytes: this cache's share. lane and codec must outlive it.
@@ -47,7 +55,7 @@ class LaneCache {
   // next cut (of an entry marked removed: its contents until the next lookup). first_touch, if given: first_touch[i] =
   // 1 when this is the first touch of the entry since the last cut (per entry once).
   Status lookup(const std::string_view* keys, const uint16_t* shards, size_t n, void** states,
-                uint8_t* first_touch = nullptr);
+                uint8_t* first_touch = nullptr, const StoredKeys* stored = nullptr);
   // On an error no state is usable and the pipeline restarts: kRecordTooLarge: a key of more than kMaxKeyBytes; what
   // the store says; kStateCorrupt: an accumulator that does not decode.
   static constexpr size_t kMaxKeyBytes = 64 * 1024;
@@ -71,6 +79,10 @@ class LaneCache {
   void mark_removed(void* state);
   EntryView view(void* state) const;
   static bool is_removed(void* state);
+  static uint32_t hash_of(void* state);
+  // Frees dirty entries that are marked removed and did not exist before the epoch, if they are at least half of all.
+  // Precondition: nobody keeps their states, and no visit is under way.
+  void drop_removed();
   // The states of keys that are in the cache and not marked removed, nullptr for the others; nothing becomes dirty, and
   // nothing is read. A clean state equals what is stored.
   void find(const std::string_view* keys, size_t n, void** states) const;

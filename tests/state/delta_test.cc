@@ -73,6 +73,23 @@ TEST_CASE("a delta is what a map would be") {
   }
 }
 
+TEST_CASE("keys that begin alike, repeat and end in zeros are sorted as bytes") {
+  std::mt19937_64 random(5);
+  for (const size_t common : {0, 7, 12, 13, 28, 40}) {
+    DeltaBuilder builder(1);
+    Entries expected;
+    for (int i = 0; i < 5000; i++) {
+      std::string key = full_key(static_cast<uint16_t>(random() % 3), 1, std::string(common, 'p'));
+      for (size_t n = random() % 4; n > 0; n--) key.push_back(static_cast<char>(random() % 3 == 0 ? 0 : random() % 4));
+      if (random() % 3 == 0) key.append(random() % 20, '\0');
+      const std::string value = std::to_string(i);
+      builder.put_full(key, value);
+      expected[key] = {false, value};
+    }
+    check_equal(*builder.finish(), expected);
+  }
+}
+
 TEST_CASE("merge: the newest run wins, tombstones stay or go") {
   for (uint64_t seed = 1; seed <= 60; seed++) {
     std::mt19937_64 random(seed);

@@ -221,6 +221,61 @@ TEST_CASE("what comes and goes within an epoch leaves no trace") {
   CHECK(cut(4) == "");
 }
 
+TEST_CASE("what came and went is freed before the cut when it is much") {
+  const auto store = open_memory_store();
+  StateLayers layers(*store, 1, {.background = false, .now_ms = nullptr});
+  CounterCodec codec;
+  LaneCache cache(layers.lane(0), kOperator, codec, 1 << 20);
+  std::vector<std::string> names;
+  for (int i = 0; i < 4000; i++) names.push_back("key " + std::to_string(i));
+  const std::vector<std::string_view> keys(names.begin(), names.end());
+  const std::vector<uint16_t> shards(keys.size(), 2);
+  std::vector<void*> states(keys.size());
+  // The first hundred exist before.
+  REQUIRE(cache.lookup(keys.data(), shards.data(), 100, states.data()).is_ok());
+  DeltaBuilder first(1);
+  cache.cut(first);
+  layers.lane(0).add_undecided(first.finish());
+  REQUIRE(cache.lookup(keys.data(), shards.data(), keys.size(), states.data()).is_ok());
+  for (size_t i = 0; i < keys.size(); i++) static_cast<Counter*>(states[i])->value = static_cast<int64_t>(i);
+  cache.drop_removed();
+  CHECK(cache.dirty_count() == 4000);
+  const size_t bytes = cache.dirty_bytes();
+  for (size_t i = 0; i < 3000; i++) cache.mark_removed(states[i]);
+  REQUIRE(cache.lookup(keys.data() + 200, shards.data() + 200, 1, states.data() + 200).is_ok());
+  cache.drop_removed();
+  CHECK(cache.dirty_count() == 4000 - 3000 + 100 + 1);
+  CHECK(cache.dirty_bytes() < bytes / 3);
+  CHECK(cache.entries() == cache.dirty_count());
+  // What is left is whole, what is gone is new.
+  REQUIRE(cache.lookup(keys.data(), shards.data(), keys.size(), states.data()).is_ok());
+  for (size_t i = 0; i < keys.size(); i++) {
+    REQUIRE(static_cast<Counter*>(states[i])->value == (i < 3000 ? 0 : static_cast<int64_t>(i)));
+  }
+}
+
+TEST_CASE("keys that the state is known not to hold are not looked for") {
+  struct Odd : StoredKeys {
+    bool may_hold(std::string_view key, uint16_t, uint32_t) const override { return (key.back() - '0') % 2 == 1; }
+  };
+  const auto store = open_memory_store();
+  DeltaBuilder builder(1);
+  builder.put(1, kOperator, "k1", "141");
+  builder.put(1, kOperator, "k2", "142");
+  REQUIRE(store->ingest(*builder.finish(), "p").is_ok());
+  StateLayers layers(*store, 1, {.background = false, .now_ms = nullptr});
+  CounterCodec codec;
+  LaneCache cache(layers.lane(0), kOperator, codec, 1 << 20);
+  const std::string_view keys[] = {"k1", "k2"};
+  const uint16_t shards[] = {1, 1};
+  void* states[2];
+  const Odd odd;
+  REQUIRE(cache.lookup(keys, shards, 2, states, nullptr, &odd).is_ok());
+  CHECK(static_cast<Counter*>(states[0])->value == 41);
+  CHECK(static_cast<Counter*>(states[1])->value == 0);
+  CHECK(cache.counters().store_reads == 1);
+}
+
 TEST_CASE("keys are limited, an error leaves nothing that looks new") {
   const auto store = open_memory_store();
   DeltaBuilder builder(1);
