@@ -118,11 +118,17 @@ Status AggregateOutput::report(const Batch& result, const Batch* input, RowError
   reported_ = entries.size();
   if (entries.empty()) return Status::ok();
   if (input == nullptr) return out.fail_rows(result, errors);
-  // A row of the input that shows several windows fails once.
-  for (auto& entry : entries) entry.row = input_rows_[entry.row];
-  sort_errors(errors);
-  reported_ = entries.size();
-  return out.fail_rows(*input, errors);
+  RowErrors of_output;  // rows that answer no row of the input
+  RowErrors of_input;   // a row of the input that shows several windows fails once
+  for (auto& entry : entries) {
+    const uint32_t row = input_rows_[entry.row];
+    RowErrors& to = row == kNoRow ? of_output : of_input;
+    to.entries.push_back({row == kNoRow ? entry.row : row, std::move(entry.message)});
+  }
+  sort_errors(of_input);
+  reported_ = of_input.entries.size() + of_output.entries.size();
+  if (!of_output.empty()) MR_RETURN_IF_ERROR(out.fail_rows(result, of_output));
+  return of_input.empty() ? Status::ok() : out.fail_rows(*input, of_input);
 }
 
 }  // namespace millrace

@@ -49,11 +49,12 @@ class KeyWindowOperator : public Operator {
 
   Status begin_batch(const Batch& batch, Collector& out);
   Result<uint32_t> consume_chunk(const Batch& batch, uint32_t begin, Collector& out);
-  Status look_up(const Batch& batch, uint32_t begin, uint32_t count);
+  Status look_up(const Batch& batch, uint32_t begin);
   // False: the row's gap or time cannot be used; the error is noted.
   bool prepare(const Batch& batch, KeyWindowRow& row);
   Status take(const Batch& batch, KeyWindowRow& row, void* state, uint16_t shard);
-  Status finish_chunk(const Batch& batch, uint32_t count, Collector& out);
+  // Shows what rows [first, last) of the chunk owe, and hands on late and failed ones.
+  Status finish_chunk(const Batch& batch, uint32_t first, uint32_t last, Collector& out);
   void schedule(KeyWindows& windows, uint16_t shard, std::string_view key);
   void schedule_clock(KeyWindows& windows, uint16_t shard, std::string_view key);
   Result<void*> find(uint16_t shard, std::string_view key);
@@ -81,7 +82,9 @@ class KeyWindowOperator : public Operator {
   ColumnPtr gaps_, early_;
   RowErrors errors_;
 
-  // Scratch of a chunk.
+  // Rows of the batch that have been looked up; none after a cut.
+  uint32_t chunk_begin_ = 0;
+  uint32_t chunk_count_ = 0;
   std::vector<std::string_view> keys_;
   std::vector<uint16_t> shards_;
   std::vector<void*> states_;
@@ -133,6 +136,7 @@ Status KeyWindowOperator::process(const Batch& batch, size_t input, Collector& o
 Status KeyWindowOperator::begin_batch(const Batch& batch, Collector& out) {
   MR_CHECK(batch.key_bytes != nullptr && batch.shards != nullptr);
   counters_.in += batch.live();
+  chunk_count_ = 0;
   arena_ = context_.arenas->take();
   in_batch_ = true;
   RowErrors errors;
@@ -149,6 +153,7 @@ Status KeyWindowOperator::begin_batch(const Batch& batch, Collector& out) {
 
 Result<uint32_t> KeyWindowOperator::consume(const Batch& batch, uint32_t begin, size_t, Collector& out) {
   if (!in_batch_) MR_RETURN_IF_ERROR(begin_batch(batch, out));
+  if (begin == 0 || !output_.is_open()) output_.begin(*context_.arenas, &batch, has_time_, out, counters_.out);
   uint32_t at = begin;
   while (at < batch.live()) {
     MR_ASSIGN(const uint32_t next, consume_chunk(batch, at, out));
@@ -158,6 +163,7 @@ Result<uint32_t> KeyWindowOperator::consume(const Batch& batch, uint32_t begin, 
   }
   if (at < batch.live()) return at;
   in_batch_ = false;
+  MR_RETURN_IF_ERROR(output_.end());
   fold_.release();
   gaps_ = early_ = nullptr;
   arena_ = nullptr;
@@ -170,26 +176,29 @@ Result<uint32_t> KeyWindowOperator::consume(const Batch& batch, uint32_t begin, 
 
 // Up to a row at whose watermark a timer is due.
 Result<uint32_t> KeyWindowOperator::consume_chunk(const Batch& batch, uint32_t begin, Collector& out) {
-  const uint32_t count = std::min(kChunkRows, batch.live() - begin);
-  MR_RETURN_IF_ERROR(look_up(batch, begin, count));
-  output_.begin(*context_.arenas, &batch, has_time_, out, counters_.out);
-  uint32_t taken = 0;
-  for (; taken < count; taken++) {
+  // What was looked up stays good until the next cut, however often timers come between.
+  if (begin < chunk_begin_ || begin >= chunk_begin_ + chunk_count_) MR_RETURN_IF_ERROR(look_up(batch, begin));
+  uint32_t at = begin - chunk_begin_;
+  const uint32_t first = at;
+  for (; at < chunk_count_; at++) {
     KeyWindowRow row(fold_, batch);
-    row.row = rows_[taken];
+    row.row = rows_[at];
     row.watermark_ms = has_time_ && batch.watermark_ms != nullptr ? batch.watermark_ms[row.row] : kNoTime;
     if (row.watermark_ms != kNoTime && timers_.earliest() <= row.watermark_ms) break;
     watermark_ms_ = std::max(watermark_ms_, row.watermark_ms);
     row.time_ms = batch.event_time_ms[row.row];
     row.key = batch.key_bytes[row.row];
     if ((!failed_.empty() && failed_[row.row] != 0) || !prepare(batch, row)) continue;
-    MR_RETURN_IF_ERROR(take(batch, row, states_[taken], shards_[taken]));
+    MR_RETURN_IF_ERROR(take(batch, row, states_[at], shards_[at]));
   }
-  MR_RETURN_IF_ERROR(finish_chunk(batch, taken, out));
-  return begin + taken;
+  MR_RETURN_IF_ERROR(finish_chunk(batch, first, at, out));
+  return chunk_begin_ + at;
 }
 
-Status KeyWindowOperator::look_up(const Batch& batch, uint32_t begin, uint32_t count) {
+Status KeyWindowOperator::look_up(const Batch& batch, uint32_t begin) {
+  const uint32_t count = std::min(kChunkRows, batch.live() - begin);
+  chunk_begin_ = begin;
+  chunk_count_ = count;
   for (uint32_t i = 0; i < count; i++) {
     const uint32_t row = batch.row(begin + i);
     const std::string_view key = batch.key_bytes[row];
@@ -242,16 +251,13 @@ Status KeyWindowOperator::take(const Batch& batch, KeyWindowRow& row, void* stat
   return Status::ok();
 }
 
-Status KeyWindowOperator::finish_chunk(const Batch& batch, uint32_t count, Collector& out) {
+Status KeyWindowOperator::finish_chunk(const Batch& batch, uint32_t first, uint32_t last, Collector& out) {
   if (updates() && context_.emit_per_batch) {
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = first; i < last; i++) {
       KeyWindows& windows = KeyWindowsCodec::of(states_[i]);
-      MR_RETURN_IF_ERROR(output_.end());
-      output_.begin(*context_.arenas, nullptr, has_time_, out, counters_.out);
       MR_RETURN_IF_ERROR(kind_->show_changed(windows, batch.key_bytes[rows_[i]], watermark_ms_));
     }
   }
-  MR_RETURN_IF_ERROR(output_.end());
   MR_RETURN_IF_ERROR(late_.emit(batch, out));
   if (errors_.empty()) return Status::ok();
   RowErrors errors;
@@ -286,12 +292,13 @@ Result<void*> KeyWindowOperator::find(uint16_t shard, std::string_view key) {
 
 Result<bool> KeyWindowOperator::advance(int64_t watermark_ms, size_t max_rows, Collector& out) {
   if (!has_time_) return true;
-  output_.begin(*context_.arenas, nullptr, true, out, counters_.out);
+  // Within a batch its rows and what fires between them leave together, in order.
+  if (!in_batch_) output_.begin(*context_.arenas, nullptr, true, out, counters_.out);
   MR_ASSIGN(const bool done, timers_.fire(watermark_ms, max_rows, [this](const DueTimer& timer) {
     last_fired_ms_ = std::max(last_fired_ms_, timer.time_ms);
     return fire(timer);
   }));
-  MR_RETURN_IF_ERROR(output_.end());
+  if (!in_batch_) MR_RETURN_IF_ERROR(output_.end());
   // At the end of the input the state remembers what has happened, not the end of time: a later run goes on.
   if (done) watermark_ms_ = std::max(watermark_ms_, watermark_ms == kEndOfTime ? last_fired_ms_ : watermark_ms);
   return done;
@@ -327,6 +334,8 @@ Status KeyWindowOperator::fire_clock(const DueTimer& timer) {
 }
 
 Result<bool> KeyWindowOperator::flush(uint64_t, size_t max_rows, Collector& out) {
+  // The cut that follows takes the keys away that rows under way are made of.
+  if (output_.is_open()) MR_RETURN_IF_ERROR(output_.end());
   if (!coalesces()) return true;
   std::vector<LaneCache::EntryView> changed;
   changed.reserve(std::min(max_rows, cache_->dirty_count() - cursor_));
@@ -350,6 +359,7 @@ void KeyWindowOperator::cut(DeltaBuilder& delta) {
   });
   for (void* state : gone) cache_->mark_removed(state);
   cache_->cut(delta);
+  chunk_count_ = 0;
   timers_.cut(delta);
   clock_timers_.cut(delta);
   if (has_time_) progress_.set_all(watermark_ms_);

@@ -65,6 +65,10 @@ Status KeyWindowOutput::flush() {
   return updates_.emit(has_watermark_, input_, *out_, *emitted_).status();
 }
 
-Status KeyWindowOutput::end() { return flush(); }
+Status KeyWindowOutput::end() {
+  const Status status = flush();
+  out_ = nullptr;
+  return status;
+}
 
 }  // namespace millrace

@@ -21,12 +21,13 @@ class KeyWindowOutput {
   struct At {
     int64_t watermark_ms = kNoTime;
     int64_t event_time_ms = kNoTime;  // kNoTime: the newest row of the block
-    uint32_t input_row = kNoRow;      // set if begin() got an input
+    uint32_t input_row = kNoRow;      // the row of the input that shows it, if one does
   };
   // Shows a block in place of the versions in `shown`, which it then replaces. The key is read by end().
   Status show(std::string_view key, void* block, const WindowBounds& bounds, std::vector<ShownWindow>& shown,
               const At& at);
   Status end();
+  bool is_open() const { return out_ != nullptr; }
 
  private:
   Status flush();
