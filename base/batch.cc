@@ -47,6 +47,9 @@ ColumnPtr ColumnBuilder::finish(uint32_t rows) {
   column->strings = strings;
   column->spans = spans;
   column->children = std::move(children);
+  if (type_.kind() == TypeKind::kList && column->children.empty()) {  // no row has an item
+    column->children.push_back(ColumnBuilder(type_.element(), arena_, 0).finish(0));
+  }
   column->owners.push_back(arena_);
   return column;
 }

@@ -88,6 +88,8 @@ class AccumulatorReader {
     return value > 1 ? fail() != 0 : value != 0;
   }
   bool ok() const { return ok_; }
+  // Bytes that have not been read; 0 after a failure.
+  size_t left() const { return bytes_.size(); }
   bool finished() const { return ok_ && bytes_.empty(); }
 
  private:

@@ -24,10 +24,15 @@ std::vector<std::string> AggregateRegistry::names() const {
 
 std::shared_ptr<const AggregateRegistry> builtin_aggregates() {
   auto registry = std::make_shared<AggregateRegistry>();
+  register_approx_distinct(*registry);
   register_avg(*registry);
+  register_collect(*registry);
   register_count(*registry);
+  register_count_distinct(*registry);
   register_first_last(*registry);
+  register_fold(*registry);
   register_min_max(*registry);
+  register_quantile(*registry);
   register_sum(*registry);
   return registry;
 }

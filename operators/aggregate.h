@@ -3,7 +3,8 @@
 // many keys at once. What decides which block a row goes to (the key; a window) and when results are shown is not its
 // business.
 //
-// Aggregates are immutable and shared between lanes; a slot belongs to its lane. Nulls are skipped by all of them.
+// Aggregates are immutable and shared between lanes, unless for_lane() says otherwise; a slot belongs to its lane.
+// Nulls are skipped by all of them.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +29,7 @@ struct AggregateRows {
   const Column* condition = nullptr;  // bool, never null on these rows; nullptr: every row counts
   const Change* changes = nullptr;    // per physical row; kRetract takes a row back; nullptr: all kInsert
   size_t offset = 0;
+  const Batch* batch = nullptr;  // that the rows are of; for functions that read more columns than `value`
 };
 
 // Where running values go: the value of row i's slot before and after it is folded in.
@@ -38,9 +40,14 @@ struct RunningRows {
   const uint32_t* after = nullptr;   // the same
 };
 
+class Aggregate;
+using AggregatePtr = std::shared_ptr<const Aggregate>;
+
 class Aggregate {
  public:
   virtual ~Aggregate() = default;
+  // A copy with scratch memory of its own, for the instance of one lane; nullptr: this one serves all lanes.
+  virtual AggregatePtr for_lane() const { return nullptr; }
   // Bytes of a slot, a multiple of 8; it is aligned to 8 and may be moved by memcpy.
   virtual size_t size() const = 0;
   // Of the result.
@@ -70,6 +77,8 @@ class Aggregate {
     (void)i;
     return true;
   }
+  // Why can_fold has just returned false: "overflow".
+  virtual std::string failure() const { return "overflow"; }
   // Whether rows can be taken back (kRetract). Without it, changes must hold none.
   virtual bool can_retract() const { return false; }
 
@@ -91,9 +100,20 @@ class Aggregate {
   virtual Status decode(AccumulatorReader& in, void* slot) const = 0;
 };
 
-using AggregatePtr = std::shared_ptr<const Aggregate>;
+// What stands behind the values in a call: a literal number.
+struct AggregateNumber {
+  double value = 0;
+  bool whole = false;  // written as an int
+};
 
-// An aggregate function as users call it: NAME(value arguments …[, condition]).
+struct AggregateArguments {
+  std::vector<Type> types;  // of the values
+  std::vector<AggregateNumber> numbers;
+};
+
+struct FoldProgram;
+
+// An aggregate function as users call it: NAME(values …[, numbers …][, condition]).
 struct AggregateFunction {
   enum class Condition { kNone, kOptional, kRequired };
   std::string name;
@@ -101,8 +121,14 @@ struct AggregateFunction {
   size_t min_values = 0;  // value arguments
   size_t max_values = 0;
   Condition condition = Condition::kOptional;  // a last argument of type bool; only rows where it is true count
-  // The aggregate for values of these types; nullptr: not for these.
-  std::function<AggregatePtr(const std::vector<Type>& values)> make;
+  // The aggregate for these arguments; nullptr: not for these, with *refusal set, or for the types of the values.
+  std::function<AggregatePtr(const AggregateArguments& arguments, std::string* refusal)> make;
+  // Literal numbers behind the values. A function that takes any has a fixed number of values.
+  size_t min_numbers = 0;
+  size_t max_numbers = 0;
+  // Instead of `make`: the function's arguments are (init, add, merge, result). nullptr: not for accumulators of this
+  // type.
+  std::function<AggregatePtr(FoldProgram program)> make_fold = nullptr;
 };
 
 class AggregateRegistry {

@@ -7,13 +7,8 @@
 namespace millrace {
 namespace {
 
-constexpr const char* kLaterAggregates[] = {"approx_distinct", "collect", "count_distinct", "fold", "quantile"};
 // Stands for a bare column name while the rest of a field is typed; the field is refused afterwards.
 constexpr int kBareName = 1 << 20;
-
-bool is_later_aggregate(const std::string& name) {
-  return std::find(std::begin(kLaterAggregates), std::end(kLaterAggregates), name) != std::end(kLaterAggregates);
-}
 
 std::string types_of(const std::vector<Type>& types) {
   std::string text;
@@ -21,9 +16,43 @@ std::string types_of(const std::vector<Type>& types) {
   return text;
 }
 
-bool takes_condition(const AggregateFunction& function, size_t arguments) {
-  if (function.condition == AggregateFunction::Condition::kRequired) return true;
-  return function.condition == AggregateFunction::Condition::kOptional && arguments > function.max_values;
+bool is_number(const Ast& ast) {
+  return ast.kind == Ast::Kind::kLiteral && (ast.type.kind() == TypeKind::kInt || ast.type.kind() == TypeKind::kDouble);
+}
+
+// How many arguments of a call are what.
+struct Arguments {
+  size_t values = 0;
+  size_t numbers = 0;
+  bool conditional = false;
+};
+
+std::optional<Arguments> split_arguments(const Ast& call, const AggregateFunction& function,
+                                         std::optional<ExpressionError>* refusal) {
+  using Condition = AggregateFunction::Condition;
+  const size_t size = call.args.size();
+  Arguments parts;
+  const auto number_at = [&] { return function.max_values + parts.numbers; };
+  while (parts.numbers < function.max_numbers && number_at() < size && is_number(*call.args[number_at()])) {
+    parts.numbers++;
+  }
+  if (parts.numbers < function.min_numbers && number_at() < size) {
+    *refusal = {LintCode::kExpressionType, call.args[number_at()]->offset,
+                fmt::format("argument {} of {}() is a literal number", number_at() + 1, function.name),
+                function.signature};
+    return std::nullopt;
+  }
+  parts.conditional = function.condition == Condition::kRequired ||
+                      (function.condition == Condition::kOptional && size > number_at());
+  const size_t others = parts.numbers + (parts.conditional ? 1 : 0);
+  parts.values = size - std::min(size, others);
+  if (size < others || parts.values < function.min_values || parts.values > function.max_values ||
+      parts.numbers < function.min_numbers) {
+    *refusal = {LintCode::kExpressionType, call.offset,
+                fmt::format("wrong number of arguments for {}(): {}", function.name, size), function.signature};
+    return std::nullopt;
+  }
+  return parts;
 }
 
 }  // namespace
@@ -38,16 +67,25 @@ bool AggregateCompiler::add_field(const std::string& name, const ConfigNode& nod
   scope.name_hook = [this](const std::string& dotted_name) { return resolve_name(dotted_name); };
   scope.more_names = input_names();
   const size_t errors_before = diagnostics_.error_count();
-  ExpressionPtr expression = compile_node(node, scope, diagnostics_);
+  AstPtr ast;
+  ExpressionPtr expression = compile_field(node, scope, &ast);
   if (!more_errors_.empty()) report_expression_errors(node, more_errors_, diagnostics_);
-  if (!bare_names_.empty()) {
-    ExpressionError error;
-    if (const AstPtr ast = parse_expression(node.text(), &error)) refuse_bare_names(node, *ast);
-  }
+  if (!bare_names_.empty() && ast) refuse_bare_names(node, *ast);
   if (!expression || diagnostics_.error_count() > errors_before) return false;
   program_.output.push_back({name, expression->type()});
   program_.fields.push_back(std::move(expression));
   return true;
+}
+
+ExpressionPtr AggregateCompiler::compile_field(const ConfigNode& node, const Scope& scope, AstPtr* ast) {
+  ExpressionError error;
+  const AstPtr written = node.is_scalar() ? parse_expression(node.text(), &error) : nullptr;
+  *ast = written ? with_fold_results(written) : nullptr;
+  if (*ast == written) return compile_node(node, scope, diagnostics_);
+  std::vector<ExpressionError> errors;
+  ExpressionPtr expression = compile_expression(*ast, scope, &errors);
+  report_expression_errors(node, errors, diagnostics_);
+  return expression;
 }
 
 void AggregateCompiler::finish() {
@@ -62,10 +100,6 @@ std::optional<std::pair<int, Type>> AggregateCompiler::resolve_call(const Ast& c
   if (call.member) return std::nullopt;
   if (call.name == "key") return resolve_key(call, refusal);
   if (const AggregateFunction* function = registry_.find(call.name)) return resolve_aggregate(call, *function, refusal);
-  if (is_later_aggregate(call.name)) {
-    *refusal = {LintCode::kUnsupported, call.offset, fmt::format("{}() is not part of this build", call.name), ""};
-    return std::nullopt;
-  }
   std::vector<std::string> candidates = registry_.names();
   candidates.push_back("key");
   for (const std::string& function : known_functions()) candidates.push_back(function.substr(0, function.find('(')));
@@ -104,43 +138,52 @@ std::optional<std::pair<int, Type>> AggregateCompiler::resolve_key(const Ast& ca
 std::optional<std::pair<int, Type>> AggregateCompiler::resolve_aggregate(const Ast& call,
                                                                          const AggregateFunction& function,
                                                                          Refusal* refusal) {
-  const bool conditional = takes_condition(function, call.args.size());
-  const size_t values = call.args.size() - (conditional && !call.args.empty() ? 1 : 0);
-  if (values < function.min_values || values > function.max_values || (conditional && call.args.empty())) {
-    *refusal = {LintCode::kExpressionType, call.offset,
-                fmt::format("wrong number of arguments for {}(): {}", function.name, call.args.size()),
-                function.signature};
-    return std::nullopt;
-  }
-  std::vector<Type> types;
-  std::vector<ExpressionPtr> arguments;
-  for (const AstPtr& argument : call.args) {
-    arguments.push_back(compile_argument(argument, refusal));
-    if (!arguments.back()) return std::nullopt;
-    types.push_back(arguments.back()->type());
-  }
-  if (conditional && types.back().kind() != TypeKind::kBool) {
-    *refusal = {LintCode::kExpressionType, call.args.back()->offset,
-                fmt::format("the condition of {}() is {}, not bool", function.name, types.back().to_string()),
-                function.signature};
-    return std::nullopt;
-  }
-  const std::vector<Type> value_types(types.begin(), types.begin() + static_cast<ptrdiff_t>(values));
+  if (function.make_fold) return resolve_fold(call, function, refusal);
+  const std::optional<Arguments> parts = split_arguments(call, function, refusal);
+  if (!parts) return std::nullopt;
   AggregateCall result;
-  result.aggregate = function.make(value_types);
-  if (!result.aggregate) {
-    *refusal = {LintCode::kExpressionType, call.args[0]->offset,
-                fmt::format("{}() does not take {}", function.name, types_of(value_types)), function.signature};
-    return std::nullopt;
-  }
   result.text = to_text(call);
   result.descriptor = function.name + "(";
-  for (size_t i = 0; i < values; i++) result.descriptor += to_text(*call.args[i]) + ":" + types[i].to_string();
-  if (conditional) result.descriptor += (values > 0 ? ", " : "") + to_text(*call.args.back());
+  AggregateArguments arguments;
+  std::vector<ExpressionPtr> values;
+  for (size_t i = 0; i < parts->values; i++) {
+    values.push_back(compile_argument(call.args[i], program_.input, refusal));
+    if (!values.back()) return std::nullopt;
+    arguments.types.push_back(values.back()->type());
+    result.descriptor += to_text(*call.args[i]) + ":" + arguments.types.back().to_string();
+  }
+  for (size_t i = parts->values; i < parts->values + parts->numbers; i++) {
+    const Ast& number = *call.args[i];
+    const bool whole = number.type.kind() == TypeKind::kInt;
+    arguments.numbers.push_back({whole ? static_cast<double>(number.int_value) : number.double_value, whole});
+    result.descriptor += ", " + to_text(number);
+  }
+  if (parts->conditional) {
+    const ExpressionPtr condition = compile_condition(call.args.back(), function, refusal);
+    if (!condition) return std::nullopt;
+    result.condition = add_input(call.args.back(), condition, -1);
+    result.descriptor += (parts->values > 0 ? ", " : "") + to_text(*call.args.back());
+  }
   result.descriptor += ")";
-  if (conditional) result.condition = add_input(call.args.back(), arguments.back(), -1);
-  if (values > 0) result.value = add_input(call.args[0], arguments[0], result.condition);
+  std::string reason;
+  result.aggregate = function.make(arguments, &reason);
+  if (!result.aggregate) {
+    if (reason.empty()) reason = fmt::format("{}() does not take {}", function.name, types_of(arguments.types));
+    *refusal = {LintCode::kExpressionType, call.args[0]->offset, reason, function.signature};
+    return std::nullopt;
+  }
+  if (parts->values > 0) result.value = add_input(call.args[0], values[0], result.condition);
   return add_call(std::move(result));
+}
+
+ExpressionPtr AggregateCompiler::compile_condition(const AstPtr& argument, const AggregateFunction& function,
+                                                   Refusal* refusal) {
+  ExpressionPtr condition = compile_argument(argument, program_.input, refusal);
+  if (!condition || condition->type().kind() == TypeKind::kBool) return condition;
+  *refusal = {LintCode::kExpressionType, argument->offset,
+              fmt::format("the condition of {}() is {}, not bool", function.name, condition->type().to_string()),
+              function.signature};
+  return nullptr;
 }
 
 std::pair<int, Type> AggregateCompiler::add_call(AggregateCall call) {
@@ -157,9 +200,9 @@ std::pair<int, Type> AggregateCompiler::add_call(AggregateCall call) {
 }
 
 // Returns nullptr with the first error in *refusal; further ones are kept for later.
-ExpressionPtr AggregateCompiler::compile_argument(const AstPtr& argument, Refusal* refusal) {
+ExpressionPtr AggregateCompiler::compile_argument(const AstPtr& argument, const Schema& names, Refusal* refusal) {
   Scope scope;
-  scope.schema = &program_.input;
+  scope.schema = &names;
   scope.call_hook = [this](const Ast& call, Refusal* inner) -> std::optional<std::pair<int, Type>> {
     if (!call.member && (registry_.find(call.name) != nullptr || call.name == "key")) {
       *inner = {LintCode::kExpressionType, call.offset, fmt::format("{}() inside an aggregate call", call.name),

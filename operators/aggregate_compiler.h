@@ -32,8 +32,17 @@ class AggregateCompiler {
                                                         Refusal* refusal);
   std::optional<std::pair<int, Type>> resolve_name(const std::string& dotted_name);
   std::pair<int, Type> add_bound(bool start);
+  std::optional<std::pair<int, Type>> resolve_fold(const Ast& call, const AggregateFunction& function,
+                                                   Refusal* refusal);
   std::pair<int, Type> add_call(AggregateCall call);
-  ExpressionPtr compile_argument(const AstPtr& argument, Refusal* refusal);
+  // *ast: what was compiled; nullptr if the text does not parse.
+  ExpressionPtr compile_field(const ConfigNode& node, const Scope& scope, AstPtr* ast);
+  // fold(init, add, merge, result) as the field sees it: `result`, in which acc is fold(init, add, merge, acc), the
+  // accumulator.
+  AstPtr with_fold_results(const AstPtr& ast) const;
+  ExpressionPtr compile_argument(const AstPtr& argument, const Schema& names, Refusal* refusal);
+  ExpressionPtr compile_condition(const AstPtr& argument, const AggregateFunction& function, Refusal* refusal);
+  ColumnPtr compile_constant(const AstPtr& argument, Refusal* refusal);
   int add_input(const AstPtr& argument, ExpressionPtr expression, int condition);
   void refuse_bare_names(const ConfigNode& node, const Ast& ast);
   std::vector<std::string> input_names() const;

@@ -21,7 +21,7 @@ struct CountOp {
   static void decode(AccumulatorReader& in, Slot& slot) { slot.n = in.zigzag(); }
 };
 
-AggregatePtr make_count(const std::vector<Type>&) {
+AggregatePtr make_count(const AggregateArguments&, std::string*) {
   return std::make_shared<SlotAggregate<CountOp>>(Type(TypeKind::kInt));
 }
 

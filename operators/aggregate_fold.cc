@@ -7,9 +7,19 @@
 namespace millrace {
 namespace {
 
-std::vector<AggregatePtr> slots_of(const AggregateProgram& program, const std::vector<AggregatePtr>& more) {
+std::vector<AggregatePtr> own_aggregates(const AggregateProgram& program) {
+  std::vector<AggregatePtr> aggregates;
+  for (const AggregateCall& call : program.calls) {
+    AggregatePtr own = call.aggregate->for_lane();
+    aggregates.push_back(own != nullptr ? std::move(own) : call.aggregate);
+  }
+  return aggregates;
+}
+
+std::vector<AggregatePtr> slots_of(const AggregateProgram& program, const std::vector<AggregatePtr>& aggregates,
+                                   const std::vector<AggregatePtr>& more) {
   std::vector<AggregatePtr> slots;
-  for (int call : program.state_order) slots.push_back(program.calls[static_cast<size_t>(call)].aggregate);
+  for (int call : program.state_order) slots.push_back(aggregates[static_cast<size_t>(call)]);
   slots.insert(slots.end(), more.begin(), more.end());
   return slots;
 }
@@ -18,8 +28,9 @@ std::vector<AggregatePtr> slots_of(const AggregateProgram& program, const std::v
 
 AggregateFold::AggregateFold(const AggregateProgram& program, const std::vector<AggregatePtr>& more)
     : program_(program),
-      set_(slots_of(program, more)),
-      values_(slots_of(program, {})),
+      aggregates_(own_aggregates(program)),
+      set_(slots_of(program, aggregates_, more)),
+      values_(slots_of(program, aggregates_, {})),
       is_condition_(program.inputs.size()),
       offsets_(program.calls.size()),
       inputs_(program.inputs.size()),
@@ -85,13 +96,14 @@ void AggregateFold::bind(const Batch& batch, const uint32_t* rows, void* const* 
     bound.condition = call.condition >= 0 ? inputs_[static_cast<size_t>(call.condition)].get() : nullptr;
     bound.changes = changes_;
     bound.offset = offsets_[i];
+    bound.batch = &batch;
   }
 }
 
 bool AggregateFold::cannot_fail() const {
   if (program_.takes_retractions) return false;
   for (size_t c = 0; c < calls_.size(); c++) {
-    if (!program_.calls[c].aggregate->cannot_fail(calls_[c])) return false;
+    if (!aggregates_[c]->cannot_fail(calls_[c])) return false;
   }
   return true;
 }
@@ -100,7 +112,7 @@ std::string AggregateFold::refusal(size_t i) const {
   const bool retract = changes_ != nullptr && changes_[rows_[i]] == Change::kRetract;
   if (retract && AccumulatorSet::header(states_[i]).rows() == 0) return "takes back a row that was never counted";
   for (size_t c = 0; c < calls_.size(); c++) {
-    if (!program_.calls[c].aggregate->can_fold(calls_[c], i)) return "overflow in " + program_.calls[c].text;
+    if (!aggregates_[c]->can_fold(calls_[c], i)) return aggregates_[c]->failure() + " in " + program_.calls[c].text;
   }
   return {};
 }
@@ -115,20 +127,20 @@ AggregateRows AggregateFold::range_of(size_t call, size_t begin, size_t end) con
 
 void AggregateFold::fold(size_t begin, size_t end) {
   for (size_t i = begin; i < end; i++) fold_header(i);
-  for (size_t c = 0; c < calls_.size(); c++) program_.calls[c].aggregate->add(range_of(c, begin, end));
+  for (size_t c = 0; c < calls_.size(); c++) aggregates_[c]->add(range_of(c, begin, end));
 }
 
 void AggregateFold::fold_slots_running(size_t begin, size_t end, AggregateOutput& output, const uint32_t* before,
                                        const uint32_t* after) {
   for (size_t c = 0; c < calls_.size(); c++) {
-    program_.calls[c].aggregate->add_running(
+    aggregates_[c]->add_running(
         range_of(c, begin, end), {&output.column(c), before == nullptr ? nullptr : before + begin, after + begin});
   }
 }
 
 void AggregateFold::write(void* const* states, const uint32_t* out_rows, size_t n, AggregateOutput& output) const {
   for (size_t c = 0; c < calls_.size(); c++) {
-    program_.calls[c].aggregate->write(states, offsets_[c], n, out_rows, output.column(c));
+    aggregates_[c]->write(states, offsets_[c], n, out_rows, output.column(c));
   }
 }
 

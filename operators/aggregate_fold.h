@@ -80,6 +80,7 @@ class AggregateFold {
   AggregateRows range_of(size_t call, size_t begin, size_t end) const;
 
   const AggregateProgram& program_;
+  std::vector<AggregatePtr> aggregates_;  // per call: the program's, or this lane's own
   AccumulatorSet set_;
   AccumulatorSet values_;
   std::vector<std::unique_ptr<Evaluator>> evaluators_;  // per input; nullptr: a plain column

@@ -69,8 +69,8 @@ struct LastOp : HeldOp<Cell> {
 };
 
 template <template <class> class Op, bool kBool>
-AggregatePtr make_held(const std::vector<Type>& values) {
-  const Type& type = values[0];
+AggregatePtr make_held(const AggregateArguments& arguments, std::string*) {
+  const Type& type = arguments.types[0];
   switch (type.kind()) {
     case TypeKind::kInt:
     case TypeKind::kTimestamp:

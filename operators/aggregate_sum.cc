@@ -169,18 +169,18 @@ struct AvgIntOp {
   }
 };
 
-AggregatePtr make_sum(const std::vector<Type>& values) {
-  switch (values[0].kind()) {
+AggregatePtr make_sum(const AggregateArguments& arguments, std::string*) {
+  switch (arguments.types[0].kind()) {
     case TypeKind::kInt:
-    case TypeKind::kDuration: return std::make_shared<SumInt>(values[0]);
-    case TypeKind::kDouble: return std::make_shared<SlotAggregate<SumDoubleOp>>(values[0]);
+    case TypeKind::kDuration: return std::make_shared<SumInt>(arguments.types[0]);
+    case TypeKind::kDouble: return std::make_shared<SlotAggregate<SumDoubleOp>>(arguments.types[0]);
     default: return nullptr;
   }
 }
 
-AggregatePtr make_avg(const std::vector<Type>& values) {
+AggregatePtr make_avg(const AggregateArguments& arguments, std::string*) {
   const Type result(TypeKind::kDouble);
-  switch (values[0].kind()) {
+  switch (arguments.types[0].kind()) {
     case TypeKind::kInt: return std::make_shared<SlotAggregate<AvgIntOp>>(result);
     case TypeKind::kDouble: return std::make_shared<SlotAggregate<AvgDoubleOp>>(result);
     default: return nullptr;

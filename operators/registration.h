@@ -17,10 +17,15 @@ void register_select(OperatorRegistry& registry);
 // The operator `aggregate` over these aggregate functions.
 void register_aggregate(OperatorRegistry& registry, std::shared_ptr<const AggregateRegistry> aggregates);
 
+void register_approx_distinct(AggregateRegistry& registry);
 void register_avg(AggregateRegistry& registry);
+void register_collect(AggregateRegistry& registry);
 void register_count(AggregateRegistry& registry);  // count, count_if
+void register_count_distinct(AggregateRegistry& registry);
 void register_first_last(AggregateRegistry& registry);
+void register_fold(AggregateRegistry& registry);
 void register_min_max(AggregateRegistry& registry);
+void register_quantile(AggregateRegistry& registry);
 void register_sum(AggregateRegistry& registry);
 // All of the above aggregates.
 std::shared_ptr<const AggregateRegistry> builtin_aggregates();

@@ -1,15 +1,19 @@
 // SlotAggregate: the loops of an aggregate around what it does to one slot. The branches that depend on the batch
 // (nulls, condition, changes, running values) are taken once per batch; the loop calls Op inline.
 //
-// An Op is a struct of static functions over its Slot (plain memory, a multiple of 8 bytes):
+// An Op is a struct of functions over its Slot (plain memory, a multiple of 8 bytes), static ones unless the call has
+// parameters, which are the Op's members:
 //   kTrivial, kRetracts; create(Slot&), destroy(Slot&), extra_bytes(const Slot&)
 //   add(Slot&, const Column*, row), retract(Slot&, const Column*, row)    never called with a null value
 //   can_add(const Slot&, const Column*, row), can_retract(…)              if kCanFail
 //   merge(Slot& into, const Slot& from); can_merge(const Slot&, const Slot&) if kCanFail
 //   put(const Slot&, ColumnBuilder&, row)
-//   encode(const Slot&, AccumulatorWriter&), decode(AccumulatorReader&, Slot&)
+//   encode(const Slot&, AccumulatorWriter&), decode(AccumulatorReader&, Slot&), which may return false: malformed
+//   failure(): why can_add or can_retract say no; optional
 #pragma once
 
+#include <string>
+#include <type_traits>
 #include <utility>
 
 #include "operators/aggregate.h"
@@ -22,18 +26,18 @@ class SlotAggregate : public Aggregate {
   using Slot = typename Op::Slot;
   static_assert(sizeof(Slot) % 8 == 0 && alignof(Slot) <= 8);
 
-  explicit SlotAggregate(Type type) : type_(std::move(type)) {}
+  explicit SlotAggregate(Type type, Op op = {}) : type_(std::move(type)), op_(op) {}
   size_t size() const override { return sizeof(Slot); }
   const Type& type() const override { return type_; }
-  void create(void* slot) const override { Op::create(*static_cast<Slot*>(slot)); }
-  void destroy(void* slot) const override { Op::destroy(*static_cast<Slot*>(slot)); }
+  void create(void* slot) const override { op_.create(*static_cast<Slot*>(slot)); }
+  void destroy(void* slot) const override { op_.destroy(*static_cast<Slot*>(slot)); }
   bool trivially_destructible() const override { return Op::kTrivial; }
-  size_t extra_bytes(const void* slot) const override { return Op::extra_bytes(*static_cast<const Slot*>(slot)); }
+  size_t extra_bytes(const void* slot) const override { return op_.extra_bytes(*static_cast<const Slot*>(slot)); }
   bool can_retract() const override { return Op::kRetracts; }
 
   void add(const AggregateRows& rows) const override {
     if (is_plain(rows)) {
-      for (size_t i = 0; i < rows.n; i++) Op::add(slot_at(rows, i), rows.value, rows.rows[i]);
+      for (size_t i = 0; i < rows.n; i++) op_.add(slot_at(rows, i), rows.value, rows.rows[i]);
     } else {
       for (size_t i = 0; i < rows.n; i++) fold(rows, i);
     }
@@ -42,18 +46,19 @@ class SlotAggregate : public Aggregate {
   void add_running(const AggregateRows& rows, const RunningRows& out) const override {
     for (size_t i = 0; i < rows.n; i++) {
       Slot& slot = slot_at(rows, i);
-      if (out.before != nullptr && out.before[i] != kNoRow) Op::put(slot, *out.column, out.before[i]);
+      if (out.before != nullptr && out.before[i] != kNoRow) op_.put(slot, *out.column, out.before[i]);
       fold(rows, i);
-      if (out.after[i] != kNoRow) Op::put(slot, *out.column, out.after[i]);
+      if (out.after[i] != kNoRow) op_.put(slot, *out.column, out.after[i]);
     }
   }
 
+  bool cannot_fail(const AggregateRows&) const override { return !Op::kCanFail; }
   bool can_fold(const AggregateRows& rows, size_t i) const override {
     if constexpr (Op::kCanFail) {
       if (skips(rows, i)) return true;
       const uint32_t row = rows.rows[i];
-      return retracts(rows, row) ? Op::can_retract(slot_at(rows, i), rows.value, row)
-                                 : Op::can_add(slot_at(rows, i), rows.value, row);
+      return retracts(rows, row) ? op_.can_retract(slot_at(rows, i), rows.value, row)
+                                 : op_.can_add(slot_at(rows, i), rows.value, row);
     } else {
       return Aggregate::can_fold(rows, i);
     }
@@ -61,30 +66,43 @@ class SlotAggregate : public Aggregate {
 
   bool merge(void* into, const void* from) const override {
     if (!can_merge(into, from)) return false;
-    Op::merge(*static_cast<Slot*>(into), *static_cast<const Slot*>(from));
+    op_.merge(*static_cast<Slot*>(into), *static_cast<const Slot*>(from));
     return true;
   }
   bool can_merge(const void* into, const void* from) const override {
     if constexpr (Op::kCanFail) {
-      return Op::can_merge(*static_cast<const Slot*>(into), *static_cast<const Slot*>(from));
+      return op_.can_merge(*static_cast<const Slot*>(into), *static_cast<const Slot*>(from));
     } else {
       return true;
+    }
+  }
+
+  std::string failure() const override {
+    if constexpr (requires(const Op& op) { op.failure(); }) {
+      return op_.failure();
+    } else {
+      return Aggregate::failure();
     }
   }
 
   void write(void* const* states, size_t offset, size_t n, const uint32_t* out_rows,
              ColumnBuilder& out) const override {
     for (size_t i = 0; i < n; i++) {
-      Op::put(*reinterpret_cast<const Slot*>(static_cast<const char*>(states[i]) + offset), out, out_rows[i]);
+      op_.put(*reinterpret_cast<const Slot*>(static_cast<const char*>(states[i]) + offset), out, out_rows[i]);
     }
   }
 
   void encode(const void* slot, AccumulatorWriter& out) const override {
-    Op::encode(*static_cast<const Slot*>(slot), out);
+    op_.encode(*static_cast<const Slot*>(slot), out);
   }
   Status decode(AccumulatorReader& in, void* slot) const override {
-    Op::decode(in, *static_cast<Slot*>(slot));
-    return in.ok() ? Status::ok() : Status::terminal(Code::kStateCorrupt, "an accumulator does not decode");
+    bool formed = true;
+    if constexpr (std::is_void_v<decltype(op_.decode(in, *static_cast<Slot*>(slot)))>) {
+      op_.decode(in, *static_cast<Slot*>(slot));
+    } else {
+      formed = op_.decode(in, *static_cast<Slot*>(slot));
+    }
+    return formed && in.ok() ? Status::ok() : Status::terminal(Code::kStateCorrupt, "an accumulator does not decode");
   }
 
  protected:
@@ -105,16 +123,17 @@ class SlotAggregate : public Aggregate {
   }
 
  private:
-  static void fold(const AggregateRows& rows, size_t i) {
+  void fold(const AggregateRows& rows, size_t i) const {
     if (skips(rows, i)) return;
     const uint32_t row = rows.rows[i];
     if constexpr (Op::kRetracts) {
-      if (retracts(rows, row)) return Op::retract(slot_at(rows, i), rows.value, row);
+      if (retracts(rows, row)) return op_.retract(slot_at(rows, i), rows.value, row);
     }
-    Op::add(slot_at(rows, i), rows.value, row);
+    op_.add(slot_at(rows, i), rows.value, row);
   }
 
   Type type_;
+  [[no_unique_address]] Op op_;
 };
 
 }  // namespace millrace

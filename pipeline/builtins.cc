@@ -18,14 +18,7 @@ void register_builtins(Registries& registries) {
   register_generator_source(registries.sources);
   register_kafka_source(registries.sources);
 
-  auto aggregates = std::make_shared<AggregateRegistry>();
-  register_avg(*aggregates);
-  register_count(*aggregates);
-  register_first_last(*aggregates);
-  register_min_max(*aggregates);
-  register_sum(*aggregates);
-
-  register_aggregate(registries.operators, aggregates);
+  register_aggregate(registries.operators, builtin_aggregates());
   register_drop(registries.operators);
   register_extend(registries.operators);
   register_filter(registries.operators);

@@ -21,12 +21,13 @@ Cell random_cell(TypeKind kind, std::mt19937& random) {
 }
 
 // Each function in its first slot over a block of two, so that offsets count.
-void check_merges(const std::string& name, TypeKind kind, std::mt19937& random) {
+void check_merges(const std::string& name, TypeKind kind, const std::vector<AggregateNumber>& numbers,
+                  std::mt19937& random) {
   CAPTURE(name);
   CAPTURE(static_cast<int>(kind));
-  const AccumulatorSet set({make_aggregate("count", kind), make_aggregate(name, kind)});
+  const AccumulatorSet set({make_aggregate("count", kind), make_aggregate(name, kind, numbers)});
   const Type type(kind);
-  for (const size_t length : {0, 1, 2, 13}) {
+  for (const size_t length : {0, 1, 2, 13, 50}) {
     std::vector<Cell> cells;
     for (size_t i = 0; i < length; i++) cells.push_back(random_cell(kind, random));
     Block whole(set);
@@ -51,17 +52,27 @@ void check_merges(const std::string& name, TypeKind kind, std::mt19937& random) 
 
 TEST_CASE("parts of any sequence merge into the whole") {
   using K = TypeKind;
-  const std::vector<std::pair<std::string, std::vector<K>>> functions = {
-      {"count", {K::kInt, K::kString}},
-      {"sum", {K::kInt, K::kDouble, K::kDuration}},
-      {"avg", {K::kInt, K::kDouble}},
-      {"min", {K::kInt, K::kDouble, K::kString, K::kTimestamp}},
-      {"max", {K::kInt, K::kDouble, K::kString, K::kTimestamp}},
-      {"first", {K::kInt, K::kDouble, K::kString, K::kBool}},
-      {"last", {K::kInt, K::kDouble, K::kString, K::kBool}}};
+  struct Function {
+    std::string name;
+    std::vector<K> kinds;
+    std::vector<AggregateNumber> numbers = {};
+  };
+  const std::vector<K> all = {K::kInt, K::kDouble, K::kString, K::kBool, K::kTimestamp};
+  const std::vector<Function> functions = {{"approx_distinct", all},
+                                           {"avg", {K::kInt, K::kDouble}},
+                                           {"collect", all},
+                                           {"collect", all, {{3, true}}},
+                                           {"count", {K::kInt, K::kString}},
+                                           {"count_distinct", all},
+                                           {"first", all},
+                                           {"last", all},
+                                           {"max", {K::kInt, K::kDouble, K::kString, K::kTimestamp}},
+                                           {"min", {K::kInt, K::kDouble, K::kString, K::kTimestamp}},
+                                           {"quantile", {K::kInt, K::kDouble, K::kDuration}, {{0.5}}},
+                                           {"sum", {K::kInt, K::kDouble, K::kDuration}}};
   std::mt19937 random(5);
-  for (const auto& [name, kinds] : functions) {
-    for (const K kind : kinds) check_merges(name, kind, random);
+  for (const Function& function : functions) {
+    for (const K kind : function.kinds) check_merges(function.name, kind, function.numbers, random);
   }
 }
 

@@ -1,8 +1,10 @@
 // Every aggregate against a simple model, over random rows with nulls, cut into batches and epochs anywhere.
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <optional>
 #include <random>
+#include <set>
 
 #include "rows.h"
 
@@ -39,6 +41,13 @@ const char* const kFields = R"(
     last_b: last(b)
     first_d: first(d)
     doubled: sum(i * 2, has(i)) + count()
+    ints_seen: count_distinct(i)
+    texts_seen: count_distinct(s, i > 0)
+    about: approx_distinct(t)
+    three: collect(i, 3, i > 900)
+    middle: quantile(i, 0.5)
+    product: 'fold("", string(i), b, acc + "!")'
+    largest: 'fold(-1000, i > acc ? i : acc, a > b ? a : b, acc)'
 )";
 
 // Values of one column that were folded in, in order.
@@ -78,28 +87,67 @@ struct Model {
     for (double value : doubles) sum_d += value;
     const auto n = static_cast<int64_t>(ints.size());
     const auto count = static_cast<int64_t>(rows.size());
-    return {rows[0][0],
-            count,
-            n,
-            paid,
-            positive,
-            n > 0 ? Cell(sum) : Cell(),
-            positive > 0 ? Cell(positive_sum) : Cell(),
-            doubles.empty() ? Cell() : Cell(sum_d),
-            extreme(ints, false),
-            extreme(ints, true),
-            extreme(doubles, false),
-            extreme(doubles, true),
-            extreme(texts, false),
-            extreme(texts, true),
-            extreme(values<int64_t>(4), false),
-            n > 0 ? Cell(static_cast<double>(sum) / static_cast<double>(n)) : Cell(),
-            doubles.empty() ? Cell() : Cell(sum_d / static_cast<double>(doubles.size())),
-            end(texts, false),
-            end(texts, true),
-            end(values<bool>(5), true),
-            end(doubles, false),
-            Cell(sum * 2 + count)};
+    Row row = {rows[0][0],
+               count,
+               n,
+               paid,
+               positive,
+               n > 0 ? Cell(sum) : Cell(),
+               positive > 0 ? Cell(positive_sum) : Cell(),
+               doubles.empty() ? Cell() : Cell(sum_d),
+               extreme(ints, false),
+               extreme(ints, true),
+               extreme(doubles, false),
+               extreme(doubles, true),
+               extreme(texts, false),
+               extreme(texts, true),
+               extreme(values<int64_t>(4), false),
+               n > 0 ? Cell(static_cast<double>(sum) / static_cast<double>(n)) : Cell(),
+               doubles.empty() ? Cell() : Cell(sum_d / static_cast<double>(doubles.size())),
+               end(texts, false),
+               end(texts, true),
+               end(values<bool>(5), true),
+               end(doubles, false),
+               Cell(sum * 2 + count)};
+    row.emplace_back(distinct(ints));
+    row.emplace_back(distinct(texts_where_positive()));
+    row.emplace_back(distinct(values<int64_t>(4)));
+    row.emplace_back(last_three(ints));
+    row.emplace_back(median(ints));
+    row.emplace_back(std::to_string(ints.back()) + "!");
+    row.emplace_back(extreme(ints, true));
+    return row;
+  }
+
+ private:
+  template <class T>
+  static int64_t distinct(const std::vector<T>& values) {
+    return static_cast<int64_t>(std::set<T>(values.begin(), values.end()).size());
+  }
+  std::vector<std::string> texts_where_positive() const {
+    std::vector<std::string> texts;
+    for (const Row& row : rows) {
+      if (std::get<int64_t>(row[1]) > 0) texts.push_back(std::get<std::string>(row[3]));
+    }
+    return texts;
+  }
+  static std::string last_three(const std::vector<int64_t>& values) {
+    Row large;
+    for (const int64_t value : values) {
+      if (value > 900) large.push_back(value);
+    }
+    if (large.size() > 3) large.erase(large.begin(), large.end() - 3);
+    return "[" + to_text(large) + "]";
+  }
+  // Middle of the bin of the lower median, rounded.
+  static int64_t median(std::vector<int64_t> values) {
+    std::sort(values.begin(), values.end());
+    const int64_t value = values[(values.size() - 1) / 2];
+    const double gamma = 1.01 / 0.99;
+    if (value == 0) return 0;
+    const double bin = std::ceil(std::log(std::abs(static_cast<double>(value))) / std::log(gamma));
+    const auto middle = std::llround(2 * std::pow(gamma, bin) / (gamma + 1));
+    return value < 0 ? -middle : middle;
   }
 };
 

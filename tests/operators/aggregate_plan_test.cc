@@ -27,7 +27,6 @@ TEST_CASE("fields: errors stand at the expression, with a hint") {
   CHECK(field_error("key(custmer)") ==
         "MR1007@4:12 unknown field \"custmer\" in aggregate.fields.x; did you mean \"customer\"?");
   CHECK(field_error("window.start") == "MR1013@4:8 window.start needs a window that starts and ends in time; ");
-  CHECK(field_error("quantile(amount, 0.5)") == "MR1025@4:8 quantile() is not part of this build; ");
   CHECK(field_error("sum(count())") == "MR1013@4:12 count() inside an aggregate call; aggregates do not nest");
 }
 
@@ -42,6 +41,53 @@ TEST_CASE("fields: arity and types") {
   CHECK(field_error("count_if(amount)") ==
         "MR1013@4:17 the condition of count_if() is int, not bool; count_if(condition)");
   CHECK(field_error("sum(amount) / avg(amount)").rfind("MR1013@4:", 0) == 0);
+}
+
+TEST_CASE("fields: literal numbers") {
+  const std::string quantile = "quantile(int | double | duration, q[, condition]) with a number q from 0 to 1";
+  CHECK(field_error("quantile(amount)") == "MR1013@4:8 wrong number of arguments for quantile(): 1; " + quantile);
+  CHECK(field_error("quantile(amount, price)") ==
+        "MR1013@4:25 argument 2 of quantile() is a literal number; " + quantile);
+  CHECK(field_error("quantile(amount, 1.5)") ==
+        "MR1013@4:17 the second argument of quantile() is between 0 and 1; " + quantile);
+  CHECK(field_error("quantile(amount, 0.5, true, true)") ==
+        "MR1013@4:8 wrong number of arguments for quantile(): 4; " + quantile);
+  CHECK(field_error("quantile(status, 0.5)") == "MR1013@4:17 quantile() does not take string; " + quantile);
+  const std::string whole = "MR1013@4:16 the second argument of collect() is a whole number from 1 to 10000; ";
+  CHECK(field_error("collect(amount, 0)").rfind(whole, 0) == 0);
+  CHECK(field_error("collect(amount, 2.0)").rfind(whole, 0) == 0);
+  CHECK(field_error("collect(amount, 10001)").rfind(whole, 0) == 0);
+  CHECK(field_error("collect(tags)").rfind("MR1013@4:16 collect() does not take [string]", 0) == 0);
+  CHECK(field_error("collect(amount, 5, amount)").rfind("MR1013@4:27 the condition of collect() is int, not bool", 0) ==
+        0);
+}
+
+TEST_CASE("fields: fold") {
+  const std::string fold = "fold(init, add, merge, result[, condition]), such as fold(0, acc + amount, a + b, acc)";
+  CHECK(field_error("fold(0, acc + amount, a + b)") == "MR1013@4:8 wrong number of arguments for fold(): 3; " + fold);
+  CHECK(field_error("fold(0, acc + amount, a + b, 7)") == "MR1013@4:37 the result of fold() does not use acc; " + fold);
+  CHECK(field_error("fold(0, acc + price, a + b, acc)").rfind("MR1013@4:20", 0) == 0);
+  CHECK(field_error("fold(0, price, a + b, acc)") ==
+        "MR1013@4:16 the accumulator of fold() begins as int, this is double; " + fold);
+  CHECK(field_error("fold(0, acc + amount, a == b, acc)") ==
+        "MR1013@4:32 the accumulator of fold() begins as int, this is bool; " + fold);
+  CHECK(field_error("fold(amount, acc + amount, a + b, acc)").rfind("MR1007@4:13 unknown field \"amount\"", 0) == 0);
+  CHECK(field_error("fold(null, acc, a, acc)") == "MR1013@4:13 an accumulator cannot be null; ");
+  CHECK(field_error("fold(0, acc + amout, a + b, acc)") ==
+        "MR1007@4:22 unknown field \"amout\" in aggregate.fields.x; did you mean \"amount\"?");
+  CHECK(field_error("fold(0, acc + amount, a + amount, acc)").rfind("MR1007@4:34 unknown field \"amount\"", 0) == 0);
+  CHECK(field_error("fold(0, acc + amount, a + b, acc / amount)") ==
+        "MR1013@4:43 amount stands outside an aggregate call; use last(amount)");
+  CHECK(field_error("fold([0], acc + [amount], a + b, acc)") ==
+        "MR1013@4:13 an accumulator of fold() cannot be [int]; a number, bool, text, timestamp or duration");
+  CHECK(field_error("fold(0, acc + count(), a + b, acc)") ==
+        "MR1013@4:22 count() inside an aggregate call; aggregates do not nest");
+  CHECK(field_error("fold(0, acc + amount, a + b, acc, amount)") ==
+        "MR1013@4:42 the condition of fold() is int, not bool; " + fold);
+  CHECK(first_error("aggregate: {fields: {x: 'fold(0, acc + 1, a + b, acc)'}}",
+                    {{{"acc", Type(TypeKind::kInt)}}, EdgeType::kAppend, {}}) ==
+        "MR1013@1:26 in fold(), acc is the accumulator, and the input has a column of that name; rename the column "
+        "with select");
 }
 
 TEST_CASE("key_by") {

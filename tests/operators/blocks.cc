@@ -2,11 +2,15 @@
 
 namespace millrace {
 
-AggregatePtr make_aggregate(const std::string& name, TypeKind kind) {
+AggregatePtr make_aggregate(const std::string& name, TypeKind kind, const std::vector<AggregateNumber>& numbers) {
   const auto registry = builtin_aggregates();
   const AggregateFunction* function = registry->find(name);
   REQUIRE(function != nullptr);
-  return function->make(std::vector<Type>(function->max_values, Type(kind)));
+  AggregateArguments arguments;
+  arguments.types.assign(function->max_values, Type(kind));
+  arguments.numbers = numbers;
+  std::string refusal;
+  return function->make(arguments, &refusal);
 }
 
 void fold(Block& block, size_t aggregate, const Type& type, const std::vector<Cell>& cells) {

@@ -10,7 +10,7 @@
 namespace millrace {
 
 // The function `name` over a value of this type (or over none, if it takes none).
-AggregatePtr make_aggregate(const std::string& name, TypeKind kind);
+AggregatePtr make_aggregate(const std::string& name, TypeKind kind, const std::vector<AggregateNumber>& numbers = {});
 
 // A block with its memory.
 struct Block {

@@ -18,7 +18,11 @@ Cell get_cell(const Column& column, uint32_t row) {
   if (column.bools != nullptr) return column.bools[row] != 0;
   if (column.ints != nullptr) return column.ints[row];
   if (column.doubles != nullptr) return column.doubles[row];
-  return std::string(column.strings[row]);
+  if (column.strings != nullptr) return std::string(column.strings[row]);
+  const Span span = column.spans[row];
+  Row items;
+  for (uint32_t i = 0; i < span.count; i++) items.push_back(get_cell(*column.children[0], span.begin + i));
+  return "[" + to_text(items) + "]";
 }
 
 OperatorRegistry all_operators() {

@@ -16,7 +16,8 @@
 
 namespace millrace {
 
-using Cell = std::variant<std::monostate, int64_t, double, bool, std::string>;  // monostate: null
+// monostate: null. A list is read as the text of its items in brackets.
+using Cell = std::variant<std::monostate, int64_t, double, bool, std::string>;
 using Row = std::vector<Cell>;
 
 inline Cell null() { return {}; }
