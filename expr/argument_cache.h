@@ -1,5 +1,6 @@
-// Texts that a function must read before it can use them (time zones, formats) and what they amount to. Constant ones
-// are read by the checker and hang on the node; the others go through the cache of the evaluator. Internal to expr/.
+// Texts that a function must read before it can use them (regular expressions, time zones, formats) and what they
+// amount to. Constant ones are read by the checker and hang on the node; the others go through the cache of the
+// evaluator. Internal to expr/.
 #pragma once
 
 #include <functional>
@@ -9,13 +10,14 @@
 #include <unordered_map>
 #include <utility>
 
+#include "expr/pattern.h"
 #include "expr/program.h"
 #include "expr/time_format.h"
 #include "expr/time_zone.h"
 
 namespace millrace::expr {
 
-// The last texts and their T::make(text, &error). Bounded: when full, it starts anew.
+// The last texts and their T::make(text, &error). Bounded: when it holds T::kMaxCached, it starts anew.
 template <class T>
 class TextCache {
  public:
@@ -28,13 +30,11 @@ class TextCache {
   const Entry& find(std::string_view text) {
     const auto found = entries_.find(text);
     if (found != entries_.end()) return found->second;
-    if (entries_.size() >= kMaxEntries) entries_.clear();
+    if (entries_.size() >= T::kMaxCached) entries_.clear();
     Entry entry;
     entry.value = T::make(text, &entry.error);
     return entries_.emplace(std::string(text), std::move(entry)).first->second;
   }
-
-  static constexpr size_t kMaxEntries = 64;
 
  private:
   struct Hash {
@@ -46,6 +46,7 @@ class TextCache {
 
 // One thread.
 struct ArgumentCache {
+  TextCache<Pattern> patterns;
   TextCache<TimeZone> zones;
   TextCache<TimeFormat> time_formats;
 };

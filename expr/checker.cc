@@ -6,6 +6,7 @@
 
 #include "expr/argument_cache.h"
 #include "expr/type_rules.h"
+#include "expr/walker.h"
 
 namespace millrace::expr {
 namespace {
@@ -36,6 +37,7 @@ std::shared_ptr<Program> Checker::compile() {
   const Id root = check(root_);
   if (!root) return nullptr;
   program_->root = *root;
+  program_->nodes[*root].escapes = true;
   std::vector<bool> used(program_->nodes.size());
   used[*root] = true;
   // Arguments stand before their node; what folding has left behind is not read.
@@ -43,6 +45,8 @@ std::shared_ptr<Program> Checker::compile() {
     if (!used[i - 1]) continue;
     const Node& node = program_->nodes[i - 1];
     for (uint32_t arg : node.args) used[arg] = true;
+    if (node.condition) used[*node.condition] = true;
+    if (node.value) used[*node.value] = true;
     if (node.form == Node::Form::kColumn) program_->column_indexes.push_back(node.column);
   }
   std::vector<int>& columns = program_->column_indexes;
@@ -99,8 +103,7 @@ Checker::Id Checker::constant_node(const Type& type, Vector value) {
   node.type = type;
   node.constant = std::move(value);
   node.constant.constant = true;
-  program_->nodes.push_back(std::move(node));
-  return static_cast<uint32_t>(program_->nodes.size() - 1);
+  return add(std::move(node));
 }
 
 Checker::Id Checker::text_node(const std::string& text) {
@@ -130,12 +133,14 @@ Checker::Id Checker::literal(const Ast& ast) {
 }
 
 Checker::Id Checker::column_node(int index, const Type& type) {
+  // Once per column, so that a macro takes it from outside once.
+  const auto known = column_nodes_.find(index);
+  if (known != column_nodes_.end() && type_of(known->second) == type) return known->second;
   Node node;
   node.form = Node::Form::kColumn;
   node.type = type;
   node.column = index;
-  program_->nodes.push_back(std::move(node));
-  return static_cast<uint32_t>(program_->nodes.size() - 1);
+  return column_nodes_[index] = add(std::move(node));
 }
 
 Node Checker::node_for(const Ast& ast, Node::Form form, Type type, Kernel kernel, std::vector<uint32_t> args) const {
@@ -156,14 +161,16 @@ Node Checker::node_for(const Ast& ast, Node::Form form, Type type, Kernel kernel
 Checker::Id Checker::kernel_node(const Ast& ast, Node node, bool cheap) {
   bool constant = node.kernel != kernels::random_int;
   uint32_t cost = cheap ? 1 : kDear;
+  uint32_t level = 0;
   for (uint32_t arg : node.args) {
+    level = std::max(level, levels_[arg]);
     constant = constant && is_constant(arg);
     cost = std::min(cost + program_->nodes[arg].cost, 10 * kDear);
   }
   node.cost = cost;
   if (constant) return fold(ast, node);
-  program_->nodes.push_back(std::move(node));
-  return static_cast<uint32_t>(program_->nodes.size() - 1);
+  for (uint32_t& arg : node.args) arg = lift(arg, level);
+  return add(std::move(node), level);
 }
 
 // Evaluates a node of constants once, on a frame of one row.
@@ -178,7 +185,13 @@ Checker::Id Checker::fold(const Ast& ast, const Node& node) {
   }
   Vector value;
   const Live live{nullptr, 1};
-  apply(frame, node, args.data(), args.size(), live, value);
+  if (node.form == Node::Form::kLoop) {
+    Walker walker(*program_);
+    walker.start(frame, nullptr);
+    walker.run_loop(frame, node, live, args.data(), value);
+  } else {
+    apply(frame, node, args.data(), args.size(), live, value);
+  }
   if (value.error(0))
     return fail(ast.offset, LintCode::kExpressionType, fmt::format("always fails: {}", value.error(0)));
   return constant_node(node.type, view_of(materialize(value, node.type, live, frame)));
@@ -193,16 +206,19 @@ std::optional<std::pair<int, Type>> Checker::resolve(const std::string& dotted) 
   return std::nullopt;
 }
 
-// Is the leftmost name of a chain of fields a column, so that the dots are struct fields?
-bool Checker::starts_with_column(const Ast& ast) const {
+// Is the leftmost name of a chain of fields an item or a column, so that the dots are struct fields?
+bool Checker::starts_with_value(const Ast& ast) const {
   const Ast* root = &ast;
   while (root->kind == Ast::Kind::kField) root = root->args[0].get();
-  return root->kind == Ast::Kind::kName && scope_.schema && find_column(*scope_.schema, root->name) >= 0;
+  if (root->kind != Ast::Kind::kName) return false;
+  return variable(root->name) || (scope_.schema && find_column(*scope_.schema, root->name) >= 0);
 }
 
 Checker::Id Checker::name(const Ast& ast) {
+  if (const Id item = variable(ast.name)) return item;
   if (const auto found = resolve(ast.name)) return column_node(found->first, found->second);
   std::vector<std::string> candidates = scope_.more_names;
+  for (const Loop& loop : loops_) candidates.push_back(loop.name);
   if (scope_.schema)
     for (const Field& field : *scope_.schema) candidates.push_back(field.name);
   return fail(ast.offset, LintCode::kUnknownField, fmt::format("unknown field \"{}\"", ast.name),
@@ -211,6 +227,7 @@ Checker::Id Checker::name(const Ast& ast) {
 
 // The dotted name of a chain of which no part means anything, and where it starts.
 std::optional<std::string> Checker::unresolved_root(const Ast& ast, size_t* offset) const {
+  if (starts_with_value(ast)) return std::nullopt;
   const Ast* part = &ast;
   for (;; part = part->args[0].get()) {
     const auto dotted = dotted_name(*part);
@@ -222,7 +239,7 @@ std::optional<std::string> Checker::unresolved_root(const Ast& ast, size_t* offs
 
 Checker::Id Checker::field(const Ast& ast) {
   const auto dotted = dotted_name(ast);
-  if (dotted && !starts_with_column(ast)) {
+  if (dotted && !starts_with_value(ast)) {
     if (const auto found = resolve(*dotted)) return column_node(found->first, found->second);
     size_t offset = 0;
     if (const auto unknown = unresolved_root(ast, &offset)) {

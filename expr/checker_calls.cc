@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "expr/checker.h"
+#include "expr/pattern.h"
 #include "expr/time_format.h"
 #include "expr/time_zone.h"
 #include "expr/type_rules.h"
@@ -13,8 +14,6 @@ namespace {
 
 bool is_operator(std::string_view name) { return name.front() == '_' || name.back() == '_' || name.front() == '@'; }
 
-bool is_nested(TypeKind kind) { return kind == TypeKind::kList || kind == TypeKind::kStruct || kind == TypeKind::kMap; }
-
 // A list longer than this is looked up in a hash set.
 constexpr size_t kFewItems = 8;
 
@@ -23,6 +22,7 @@ constexpr size_t kFewItems = 8;
 Checker::Id Checker::call(const Ast& ast) {
   if (ast.name == "has" && !ast.member) return has(ast);
   if (ast.name == "random" && !ast.member && scope_.random_seed && scope_.random_index_column >= 0) return random(ast);
+  if (is_macro(ast.name)) return macro(ast);
   const std::vector<Overload>& table = all_overloads();
   const auto named = [&](const Overload& overload) { return overload.name == ast.name; };
   const auto formed = [&](const Overload& overload) { return named(overload) && overload.member == ast.member; };
@@ -106,7 +106,11 @@ bool Checker::read_texts(const Ast& ast, const Overload& overload, Node& node) {
     std::string error;
     std::string hint;
     bool read = false;
-    if (text == OverloadType::Text::kZone) {
+    if (text == OverloadType::Text::kPattern) {
+      node.pattern = Pattern::make(value.strings[0], &error);
+      read = node.pattern != nullptr;
+      hint = "RE2 syntax; write r\"\\d\" for a backslash";
+    } else if (text == OverloadType::Text::kZone) {
       node.zone = TimeZone::make(value.strings[0], &error);
       read = node.zone != nullptr;
       hint = fmt::format("an offset such as +02:00, or a name in {} such as Europe/Berlin", kZoneDirectory);
@@ -189,7 +193,7 @@ Checker::Id Checker::has(const Ast& ast) {
       if (part->kind != Ast::Kind::kField && part->kind != Ast::Kind::kName) return false;
       text = part->name + "." + text;
     }
-    return !starts_with_column(field) && resolve(text).has_value();
+    return !starts_with_value(field) && resolve(text).has_value();
   };
   if (field.kind == Ast::Kind::kField && !dotted()) return has_field(field);
   const Id value = check(field);

@@ -91,6 +91,26 @@ ColumnPtr materialize_nested(const Vector& vector, const Type& type, const Live&
 
 }  // namespace
 
+uint64_t items_within(Cell cell) {
+  if (is_null_cell(cell)) return 0;
+  uint64_t count = 0;
+  switch (cell.column->type.kind()) {
+    case TypeKind::kList:
+    case TypeKind::kMap: {
+      const Span span = cell.column->spans[cell.row];
+      const Column* items = cell.column->children.back().get();
+      count = span.count;
+      for (uint32_t i = 0; i < span.count && is_nested(items->type.kind()); i++)
+        count += items_within({items, span.begin + i});
+      return count;
+    }
+    case TypeKind::kStruct:
+      for (const ColumnPtr& field : cell.column->children) count += items_within({field.get(), cell.row});
+      return count;
+    default: return 0;
+  }
+}
+
 Vector view_of(const ColumnPtr& column) {
   Vector out;
   out.nulls = column->nulls;
@@ -98,8 +118,7 @@ Vector view_of(const ColumnPtr& column) {
   out.ints = column->ints;
   out.doubles = column->doubles;
   out.strings = column->strings;
-  const TypeKind kind = column->type.kind();
-  if (kind == TypeKind::kList || kind == TypeKind::kStruct || kind == TypeKind::kMap) out.column = column;
+  if (is_nested(column->type.kind())) out.column = column;
   return out;
 }
 
@@ -143,8 +162,7 @@ ColumnPtr gather_column(const Type& type, const Cell* cells, uint32_t count, con
 
 ColumnPtr materialize(const Vector& vector, const Type& type, const Live& live, Frame& frame) {
   const uint8_t* bad = bad_rows(vector, live, frame);
-  if (type.kind() == TypeKind::kList || type.kind() == TypeKind::kStruct || type.kind() == TypeKind::kMap)
-    return materialize_nested(vector, type, live, frame, bad);
+  if (is_nested(type.kind())) return materialize_nested(vector, type, live, frame, bad);
   auto column = std::make_shared<Column>();
   column->type = type;
   column->rows = frame.rows;

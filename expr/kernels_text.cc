@@ -58,6 +58,8 @@ void concat(Frame& frame, const Node&, const Vector* args, const Live& live, Vec
   live.each([&](uint32_t row) {
     const string_view a = args[0].strings[args[0].at(row)];
     const string_view b = args[1].strings[args[1].at(row)];
+    o[row] = a;
+    if (!frame.charge_text(out, row, a.size() + b.size())) return;
     char* joined = frame.result->array<char>(a.size() + b.size() + 1);
     std::copy(a.begin(), a.end(), joined);
     std::copy(b.begin(), b.end(), joined + a.size());

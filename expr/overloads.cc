@@ -10,6 +10,9 @@ const std::vector<Overload>& all_overloads() {
     add_arithmetic(table);
     add_comparisons(table);
     add_text_functions(table);
+    add_substring_functions(table);
+    add_split_functions(table);
+    add_pattern_functions(table);
     add_conversions(table);
     add_number_functions(table);
     add_time_functions(table);
@@ -23,7 +26,7 @@ const std::vector<Overload>& all_overloads() {
 namespace millrace {
 
 std::vector<std::string> known_functions() {
-  std::vector<std::string> names = {"has"};
+  std::vector<std::string> names = {"all", "exists", "exists_one", "filter", "has", "map"};
   for (const expr::Overload& overload : expr::all_overloads())
     if (overload.name.front() != '_' && overload.name.back() != '_') names.emplace_back(overload.name);
   std::sort(names.begin(), names.end());

@@ -12,10 +12,15 @@ namespace millrace::expr {
 // A type in the table: a kind, or a list of it.
 struct OverloadType {
   // What a text argument is read as before it is used.
-  enum class Text : uint8_t { kPlain, kZone, kTimeFormat };
+  enum class Text : uint8_t { kPlain, kPattern, kZone, kTimeFormat };
 
   constexpr OverloadType(TypeKind k) : kind(k) {}  // NOLINT: tables are written in kinds
   constexpr OverloadType(TypeKind k, Text t) : kind(k), text(t) {}
+  static OverloadType list_of(TypeKind k) {
+    OverloadType type(k);
+    type.list = true;
+    return type;
+  }
   Type type() const { return list ? Type::list(Type(kind)) : Type(kind); }
   bool takes(const Type& type) const {
     if (!list) return type.kind() == kind;
@@ -45,6 +50,9 @@ const std::vector<Overload>& all_overloads();
 void add_arithmetic(std::vector<Overload>& table);
 void add_comparisons(std::vector<Overload>& table);
 void add_text_functions(std::vector<Overload>& table);
+void add_substring_functions(std::vector<Overload>& table);
+void add_split_functions(std::vector<Overload>& table);
+void add_pattern_functions(std::vector<Overload>& table);
 void add_conversions(std::vector<Overload>& table);
 void add_number_functions(std::vector<Overload>& table);
 void add_time_functions(std::vector<Overload>& table);

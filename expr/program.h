@@ -66,8 +66,21 @@ inline void set_values(Vector& v, const double* values) { v.doubles = values; }
 inline void set_values(Vector& v, const std::string_view* values) { v.strings = values; }
 
 struct ArgumentCache;
+class Pattern;
 class TimeFormat;
 class TimeZone;
+
+// Limits that keep a record from costing more than its size warrants. Inside macros they hold for all items of a record
+// together, so that no result depends on where batches are cut.
+inline constexpr uint32_t kMaxMacroDepth = 4;
+inline constexpr uint32_t kMaxListItems = 10'000;    // of a list that an expression makes; visits of a macro
+inline constexpr uint32_t kMaxTextBytes = 16 << 20;  // of a text that an expression makes
+
+// What macros have made so far, per row of the batch.
+struct Spending {
+  uint64_t* items = nullptr;
+  uint64_t* text = nullptr;
+};
 
 // One evaluation of one program over one batch.
 struct Frame {
@@ -76,6 +89,10 @@ struct Frame {
   Arena& scratch;          // lives until the evaluation ends
   ArgumentCache& arguments;
   Arena* output_arena = nullptr;  // where the running kernel's values belong
+  // Of the body of a macro, whose rows are items:
+  const Vector* parameters = nullptr;  // the items, then what the body takes from outside
+  const uint32_t* records = nullptr;   // row of the batch per row; nullptr: the rows are those of the batch
+  const Spending* spending = nullptr;
 
   template <class T>
   T* output(Vector& out) {
@@ -87,7 +104,22 @@ struct Frame {
   void fail(Vector& out, uint32_t row, const char* message);
   // A copy of a message made for one row.
   const char* keep(std::string_view message);
+  // To be called for each list or text that a kernel makes; false: it passes a limit and the row has failed. `items`
+  // includes those of nested lists inside macros.
+  bool charge_items(Vector& out, uint32_t row, uint64_t items);
+  bool charge_text(Vector& out, uint32_t row, uint64_t bytes);
+  uint32_t record(uint32_t row) const { return records ? records[row] : row; }
+
+ private:
+  bool charge(Vector& out, uint32_t row, uint64_t amount, uint64_t limit, uint64_t* spent, const char* message);
 };
+
+// false, true or neither of && and ||, where null and failed operands are neither.
+enum Logic : uint8_t { kNo, kYes, kNeither };
+inline Logic logic_of(const Vector& vector, uint32_t row) {
+  if (vector.error(row) || vector.is_null(row)) return kNeither;
+  return vector.bools[vector.at(row)] ? kYes : kNo;
+}
 
 struct Node;
 // Computes `out` for the rows of `live`. args: one vector per argument.
@@ -113,7 +145,10 @@ struct Node {
     kAnd,
     kOr,
     kTernary,
+    kParameter,  // of the body of a macro: `number` 0 is the item, n the n-th thing from outside
+    kLoop,       // a macro; args: the list and what the body takes from outside
   };
+  enum class Loop : uint8_t { kAll, kExists, kExistsOne, kFilter, kMap };
   Form form = Form::kConstant;
   Type type;
   Kernel kernel = nullptr;
@@ -126,9 +161,16 @@ struct Node {
   std::string text;          // of the kernel: field name, map key
   std::shared_ptr<const ConstantSet> set;
   // What the kernel's constant text arguments amount to.
+  std::shared_ptr<const Pattern> pattern;
   std::shared_ptr<const TimeZone> zone;
   std::shared_ptr<const TimeFormat> time_format;
   std::vector<Type> arg_types;  // of kernels over any type
+  // kLoop: nodes of the body, computed per item
+  Loop loop = Loop::kAll;
+  std::optional<uint32_t> condition;
+  std::optional<uint32_t> value;  // kMap
+  uint32_t ordinal = 0;           // among the loops of the program
+  bool escapes = false;           // its values leave the evaluation or the body: they belong to the result
 };
 
 class Program : public Expression {
@@ -139,14 +181,18 @@ class Program : public Expression {
 
   std::vector<Node> nodes;
   uint32_t root = 0;
+  uint32_t loops = 0;  // nodes of that form
   std::vector<int> column_indexes;
   ArenaPtr memory = std::make_shared<Arena>(1024);  // of the constants
 };
 
 // A vector over the physical rows of a column.
 Vector view_of(const ColumnPtr& column);
-// The node's value, columns and constants excepted, with every argument already in `args`. For constant folding, with
-// a frame of one row and one-row arguments, and for the evaluator. Screens nulls and errors as the form demands.
+// Rows of `live` that a kernel may see. The others are marked in `out`: with the error of their first failed argument,
+// or, where nulls are errors, with the node's message.
+Live screen(Frame& frame, const Node& node, const Vector* args, size_t count, const Live& live, Vector& out);
+// The value of a kernel, && and || or ?: with every argument already in `args`. For constant folding, with a frame of
+// one row and one-row arguments, and for the walker. Screens nulls and errors as the form demands.
 void apply(Frame& frame, const Node& node, const Vector* args, size_t count, const Live& live, Vector& out);
 
 // A cell of a column; nullptr: null.
@@ -154,6 +200,11 @@ struct Cell {
   const Column* column = nullptr;
   uint32_t row = 0;
 };
+inline bool is_nested(TypeKind kind) {
+  return kind == TypeKind::kList || kind == TypeKind::kStruct || kind == TypeKind::kMap;
+}
+// Items of the lists in a value, at every depth; 0 for what is not nested.
+uint64_t items_within(Cell cell);
 // A column of `type` whose row i is cells[i].
 ColumnPtr gather_column(const Type& type, const Cell* cells, uint32_t count, const ArenaPtr& arena);
 // CEL equality of two values, int and double by value, nulls equal to each other only. Recursion is bounded by the

@@ -22,6 +22,7 @@ class TimeFormat {
   static constexpr size_t kMaxPatternBytes = 128;
   // A letter becomes at most five bytes (the year 10000).
   static constexpr size_t kMaxBytes = 5 * kMaxPatternBytes;
+  static constexpr size_t kMaxCached = 64;
 
  private:
   struct Part {

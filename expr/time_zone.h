@@ -23,6 +23,8 @@ class TimeZone {
   // Microseconds east of UTC at an instant.
   int64_t offset_micros(int64_t micros) const;
 
+  static constexpr size_t kMaxCached = 64;
+
  private:
   // A day of the year on which the clock changes, and when: what stands behind the last transition of a zone file.
   struct ChangeDay {

@@ -1,5 +1,7 @@
 #include "expr/utf8.h"
 
+#include <cstring>
+
 namespace millrace::expr {
 namespace {
 
@@ -57,6 +59,58 @@ int64_t count_code_points(std::string_view text) {
   int64_t count = 0;
   for (char c : text) count += is_continuation(c) ? 0 : 1;
   return count;
+}
+
+std::optional<size_t> find_code_point(std::string_view text, uint64_t index) {
+  if (index > text.size()) return std::nullopt;
+  size_t at = 0;
+  // Eight bytes at a time while the code point cannot be among them.
+  while (index >= 8 && text.size() - at >= 8) {
+    uint64_t word;
+    std::memcpy(&word, text.data() + at, 8);
+    const uint64_t continuations = word >> 7 & ~(word >> 6) & 0x0101010101010101;
+    index -= static_cast<uint64_t>(8 - __builtin_popcountll(continuations));
+    at += 8;
+  }
+  while (at < text.size() && is_continuation(text[at])) at++;
+  for (; index > 0 && at < text.size(); index--) at += character_bytes(text.substr(at));
+  if (index > 0) return std::nullopt;
+  return at;
+}
+
+size_t character_bytes(std::string_view text) {
+  size_t bytes = text.empty() ? 0 : 1;
+  while (bytes < text.size() && is_continuation(text[bytes])) bytes++;
+  return bytes;
+}
+
+namespace {
+
+// Bytes of the white space that a text begins with; 0: it begins with something else.
+size_t space_at(std::string_view text) {
+  if (text.empty()) return 0;
+  const char c = text[0];
+  if (c == ' ' || (c >= '\t' && c <= '\r')) return 1;
+  if (static_cast<unsigned char>(c) < 0xc2) return 0;
+  const std::string_view first = text.substr(0, character_bytes(text));
+  for (const std::string_view space :
+       {"\u0085", "\u00a0", "\u1680", "\u2000", "\u2001", "\u2002", "\u2003", "\u2004", "\u2005", "\u2006", "\u2007",
+        "\u2008", "\u2009", "\u200a", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000"})
+    if (first == space) return first.size();
+  return 0;
+}
+
+}  // namespace
+
+std::string_view without_outer_space(std::string_view text) {
+  while (const size_t size = space_at(text)) text.remove_prefix(size);
+  while (!text.empty()) {
+    size_t last = text.size() - 1;
+    while (last > 0 && is_continuation(text[last])) last--;
+    if (space_at(text.substr(last)) != text.size() - last) break;
+    text = text.substr(0, last);
+  }
+  return text;
 }
 
 std::string shortened(std::string_view text, size_t max_bytes) {

@@ -19,5 +19,7 @@ std::vector<Semantics> number_semantics();
 std::vector<Semantics> text_semantics();
 std::vector<Semantics> time_semantics();
 std::vector<Semantics> nested_semantics();
+std::vector<Semantics> macro_semantics();
+std::vector<Semantics> substring_semantics();
 
 }  // namespace millrace::expr_tests

@@ -281,6 +281,8 @@ TEST_CASE("semantics: logic, comparison and null") { check_table(expr_tests::log
 TEST_CASE("semantics: rounding and extremes") { check_table(expr_tests::number_semantics()); }
 TEST_CASE("semantics: strings and bytes") { check_table(expr_tests::text_semantics()); }
 TEST_CASE("semantics: timestamps and durations") { check_table(expr_tests::time_semantics()); }
+TEST_CASE("semantics: parts of strings, patterns") { check_table(expr_tests::substring_semantics()); }
+TEST_CASE("semantics: macros over lists") { check_table(expr_tests::macro_semantics()); }
 TEST_CASE("semantics: lists, structs and maps") { check_table(expr_tests::nested_semantics()); }
 
 }  // namespace millrace

@@ -89,7 +89,7 @@ TEST_CASE("hints for what does not mix") {
   CHECK(errors_of("price % 2.0")[0].hint == "% is for int only: int(x)");
   CHECK(errors_of("true ? amount : price")[0].hint == "double(x)");
   CHECK(errors_of("sum(amount)")[0].message == "unknown function \"sum\"");
-  CHECK(errors_of("[1].exists(v, v > 0)")[0].message == "unknown function \"exists\"");
+  CHECK(errors_of("[1].fold(v, v > 0)")[0].message == "unknown function \"fold\"");
   CHECK(errors_of("random(1, 2)")[0].message == "unknown function \"random\"");
   CHECK(errors_of("1/0 > amount")[0].offset == 1);
 }
