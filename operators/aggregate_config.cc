@@ -1,25 +1,9 @@
 #include "operators/aggregate_config.h"
 
-#include <algorithm>
+#include "operators/key_by.h"
 
 namespace millrace {
 namespace {
-
-// The scalars of key_by; nullopt after an error.
-std::optional<std::vector<ConfigNode>> read_key_by(const ConfigNode& node, Diagnostics& diagnostics) {
-  std::vector<ConfigNode> keys;
-  if (node.is_null()) return keys;
-  if (node.is_scalar()) {
-    keys.push_back(node);
-    return keys;
-  }
-  for (size_t i = 0; node.is_sequence() && i < node.size(); i++) keys.push_back(node.at(i));
-  const bool scalars = std::all_of(keys.begin(), keys.end(), [](const ConfigNode& key) { return key.is_scalar(); });
-  if (node.is_sequence() && scalars) return keys;
-  diagnostics.error(LintCode::kWrongType, node.location(), "key_by is a column or a list of columns",
-                    "add expressions as columns with extend");
-  return std::nullopt;
-}
 
 void read_time(MapReader& map, AggregateConfig& config) {
   Diagnostics& diagnostics = map.diagnostics();
@@ -58,7 +42,7 @@ std::optional<AggregateConfig> read_aggregate_config(const ConfigNode& body, Dia
   config.body = body;
   MapReader map(body, diagnostics);
   if (const std::optional<ConfigNode> node = map.child("key_by")) {
-    if (auto keys = read_key_by(*node, diagnostics)) config.key_by = std::move(*keys);
+    if (auto keys = read_key_columns(*node, diagnostics)) config.key_by = std::move(*keys);
   }
   if (const std::optional<ConfigNode> node = map.required_child("fields")) {
     config.fields = *node;

@@ -7,17 +7,14 @@
 #include "operators/aggregate_compiler.h"
 #include "operators/aggregate_config.h"
 #include "operators/aggregate_operator.h"
-#include "operators/key_encoder.h"
-#include "operators/key_window_operator.h"
+#include "operators/key_by.h"
 #include "operators/late_rows.h"
+#include "operators/projection.h"
 #include "operators/registration.h"
-#include "operators/window_blocks.h"
-#include "operators/window_operator.h"
+#include "operators/window_plan.h"
 
 namespace millrace {
 namespace {
-
-using Kind = WindowSpec::Kind;
 
 class AggregatePlan : public OperatorPlan {
  public:
@@ -36,7 +33,7 @@ class AggregatePlan : public OperatorPlan {
   }
   const Edge* late_output() const override { return has_late_rows() ? &late_output_ : nullptr; }
   void keep_late_rows() override { keep_late_ = true; }
-  const KeySpec* key() const override { return &key_; }
+  const KeySpec* key() const override { return &key_.spec; }
   bool enable_retractions() override {
     retractions_ = true;
     if (output_.type == EdgeType::kUpsert) output_.type = EdgeType::kRetract;
@@ -50,23 +47,16 @@ class AggregatePlan : public OperatorPlan {
   bool plan_time(Diagnostics& diagnostics);
   bool plan_keys(Diagnostics& diagnostics);
   bool check_edge(const Edge& input, Diagnostics& diagnostics) const;
-  // Each row of the output stands for itself: no later one takes its place.
-  bool appends() const;
+  bool appends() const { return millrace::appends(program_.window, program_.emit); }
   std::vector<int> output_key_columns() const;
-  std::string describe_own_slots() const;
   // The operator without windows and timers, whose state has one table.
   bool is_plain() const { return !program_.window.any() && program_.ttl_ms == 0 && program_.emit.min_interval_ms == 0; }
-  // Windows whose bounds depend on the rows of their key.
-  bool depends_on_rows() const {
-    const Kind kind = program_.window.kind;
-    return kind == Kind::kSession || kind == Kind::kSliding || kind == Kind::kCount;
-  }
   bool announces() const { return retractions_ && !appends(); }
 
   AggregateConfig config_;
   std::shared_ptr<const AggregateRegistry> registry_;
   AggregateProgram program_;
-  KeySpec key_;
+  PlannedKey key_;
   Edge output_;
   Edge late_output_;
   bool retractions_ = false;
@@ -101,54 +91,15 @@ bool AggregatePlan::plan_time(Diagnostics& diagnostics) {
   program_.ttl_ms = config_.ttl_ms;
   bool ok = !config_.window || compile_window(*config_.window, program_.input, program_.window, diagnostics);
   if (!compile_emit(config_.emit, program_.input, program_.emit, diagnostics) || !ok) return false;
-  const EmitSpec& emit = program_.emit;
-  const bool anchored = program_.window.kind == Kind::kSliding || program_.window.kind == Kind::kCount;
-  if (!anchored || (emit.early_count == 0 && !emit.early_when && !emit.discarding)) return true;
-  diagnostics.error(LintCode::kConflict, config_.window->at,
-                    "early count, early when and accumulation discarding do not go with this kind of window",
-                    "early: {every: D}, or emit: each");
-  return false;
-}
-
-bool AggregatePlan::appends() const {
-  const EmitSpec& emit = program_.emit;
-  if (emit.discarding) return true;
-  // A window that never ends is shown at the end of every run.
-  if (!program_.window.any() || program_.window.kind == Kind::kGlobal) return false;
-  if (emit.mode == EmitMode::kFinal) return true;
-  const bool again = emit.early() || (emit.late_updates && program_.window.allowed_lateness_ms > 0);
-  return emit.mode == EmitMode::kClose && !again;
+  return !config_.window || check_emit(program_.window, program_.emit, config_.window->at, diagnostics);
 }
 
 bool AggregatePlan::plan_keys(Diagnostics& diagnostics) {
-  key_.parts.clear();
-  Scope scope;
-  scope.schema = &program_.input;
-  bool ok = true;
-  for (const ConfigNode& node : config_.key_by) {
-    const ExpressionPtr part = compile_node(node, scope, diagnostics);
-    if (!part) {
-      ok = false;
-      continue;
-    }
-    const int column = part->plain_column();
-    if (column < 0) {
-      diagnostics.error(LintCode::kExpressionType, node.location(), "key_by takes columns, not expressions",
-                        "add the expression as a column with extend");
-    } else if (!is_key_type(part->type())) {
-      diagnostics.error(LintCode::kExpressionType, node.location(),
-                        fmt::format("{} is {} and cannot be a key", node.text(), part->type().to_string()),
-                        "keys are string, int, bool, timestamp or bytes");
-    } else if (std::count(program_.keys.begin(), program_.keys.end(), column) > 0) {
-      diagnostics.error(LintCode::kConflict, node.location(), fmt::format("{} stands twice in key_by", node.text()));
-    } else {
-      program_.keys.push_back(column);
-      key_.parts.push_back(part);
-      continue;
-    }
-    ok = false;
-  }
-  return ok;
+  std::optional<PlannedKey> key = plan_key(config_.key_by, program_.input, diagnostics);
+  if (!key) return false;
+  key_ = std::move(*key);
+  program_.keys = key_.columns;
+  return true;
 }
 
 bool AggregatePlan::check_edge(const Edge& input, Diagnostics& diagnostics) const {
@@ -158,7 +109,7 @@ bool AggregatePlan::check_edge(const Edge& input, Diagnostics& diagnostics) cons
     return false;
   }
   if (input.type != EdgeType::kRetract) return true;
-  if (depends_on_rows()) {
+  if (depends_on_rows(program_.window)) {
     diagnostics.error(LintCode::kEdge, config_.window->at,
                       "this kind of window cannot take back rows that its input replaces",
                       "tumbling and hopping windows can");
@@ -213,36 +164,23 @@ std::vector<bool> AggregatePlan::needed_inputs(const std::vector<bool>&) const {
 }
 
 std::string AggregatePlan::state_descriptor() const {
-  std::string text = "aggregate/1 key=[";
-  for (size_t i = 0; i < program_.keys.size(); i++) {
-    const Field& field = program_.input[static_cast<size_t>(program_.keys[i])];
-    text += (i > 0 ? "," : "") + field.name + ":" + field.type.to_string();
-  }
-  text += "] aggs=[";
+  std::string text = "aggregate/1 key=" + key_descriptor(key_, program_.input) + " aggs=[";
   for (size_t i = 0; i < program_.state_order.size(); i++) {
     text += (i > 0 ? "," : "") + program_.calls[static_cast<size_t>(program_.state_order[i])].descriptor;
   }
   text += "]";
   if (is_plain()) return text;
   text += " window=" + (program_.window.any() ? descriptor(program_.window) : "none");
-  return text + describe_own_slots();
-}
-
-// What blocks of the state hold besides the aggregates.
-std::string AggregatePlan::describe_own_slots() const {
   AggregateProgram program;
   program.emit = program_.emit;
   program.gives_retractions = announces();
-  return std::string(WindowBlocks::has_trigger(program) ? " trigger" : "") +
-         (WindowBlocks::keeps_shown(program) ? " shown" : "");
+  return text + own_slots_descriptor(program);
 }
 
 std::string AggregatePlan::describe() const {
   std::string text = "aggregate";
   for (size_t i = 0; i < program_.calls.size(); i++) text += (i > 0 ? ", " : " ") + program_.calls[i].text;
-  for (size_t i = 0; i < program_.keys.size(); i++) {
-    text += (i > 0 ? ", " : " by ") + program_.input[static_cast<size_t>(program_.keys[i])].name;
-  }
+  if (!program_.keys.empty()) text += " by " + key_names(key_, program_.input);
   if (program_.window.any()) text += ", " + millrace::describe(program_.window);
   if (program_.ttl_ms > 0) text += ", keys live " + duration_text(program_.ttl_ms);
   return text + ", " + millrace::describe(program_.emit) + (announces() ? " with retractions" : "");
@@ -253,8 +191,7 @@ std::unique_ptr<Operator> AggregatePlan::make() const {
   program->gives_retractions = announces();
   program->keep_late = keep_late_ && has_late_rows();
   if (is_plain()) return make_aggregate_operator(std::move(program));
-  if (depends_on_rows()) return make_key_window_operator(std::move(program));
-  return make_window_operator(std::move(program));
+  return make_windowed_operator(std::move(program));
 }
 
 }  // namespace

@@ -9,11 +9,13 @@
 
 namespace millrace {
 
+void register_deduplicate(OperatorRegistry& registry);
 void register_drop(OperatorRegistry& registry);
 void register_extend(OperatorRegistry& registry);
 void register_filter(OperatorRegistry& registry);
 void register_flat_map(OperatorRegistry& registry);
 void register_select(OperatorRegistry& registry);
+void register_top_n(OperatorRegistry& registry);
 // The operator `aggregate` over these aggregate functions.
 void register_aggregate(OperatorRegistry& registry, std::shared_ptr<const AggregateRegistry> aggregates);
 

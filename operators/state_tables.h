@@ -15,6 +15,7 @@ enum class StateTable : char {
   kEventTimers = 3,  // time · key (timer_queue.h)
   kClockTimers = 4,
   kKeyWindows = 5,  // key -> its windows (sessions, sliding and count windows)
+  kKeys = 6,        // key -> what deduplicate or top_n keeps of it
 };
 
 // A time as 8 bytes whose order is that of the times.

@@ -19,11 +19,13 @@ void register_builtins(Registries& registries) {
   register_kafka_source(registries.sources);
 
   register_aggregate(registries.operators, builtin_aggregates());
+  register_deduplicate(registries.operators);
   register_drop(registries.operators);
   register_extend(registries.operators);
   register_filter(registries.operators);
   register_flat_map(registries.operators);
   register_select(registries.operators);
+  register_top_n(registries.operators);
 
   register_blackhole_sink(registries.sinks);
   register_file_sink(registries.sinks);

@@ -413,6 +413,7 @@ void LaneCache::cut(DeltaBuilder& delta) {
       table.erase(table.slots[table.probe(entry->hash, key)].id);
       continue;
     }
+    if (table.codec.is_unchanged(entry->state())) continue;
     encoded.clear();
     table.codec.encode(entry->state(), encoded);
     delta.put(entry->shard, table.operator_id, key, encoded);

@@ -34,6 +34,11 @@ class AccumulatorCodec {
     (void)state;
     return 0;
   }
+  // True: a lookup has touched it, but nothing has changed since the last cut, which need not write it again.
+  virtual bool is_unchanged(const void* state) const {
+    (void)state;
+    return false;
+  }
 };
 
 // What is known of keys that are not in the cache, so that a new one need not be looked for in the state.
@@ -71,8 +76,8 @@ class LaneCache {
   size_t visit_dirty(size_t cursor, size_t limit, const std::function<void(const EntryView&)>& visit);
   size_t dirty_count() const;
   size_t dirty_bytes() const;
-  // Adds every dirty entry to the delta and makes it clean. Entries marked by mark_removed leave the cache; those that
-  // existed before the epoch become tombstones, the others leave no trace.
+  // Adds every dirty entry that has changed to the delta and makes all of them clean. Entries marked by mark_removed
+  // leave the cache; those that existed before the epoch become tombstones, the others leave no trace.
   void cut(DeltaBuilder& delta);
   // Of a dirty entry: dirty entries are not moved, so a state may be kept until the next cut. A later lookup of the key
   // before the cut finds it new and empty; visit_dirty passes over it.

@@ -28,11 +28,13 @@ Cell get_cell(const Column& column, uint32_t row) {
 OperatorRegistry all_operators() {
   OperatorRegistry registry;
   register_aggregate(registry, builtin_aggregates());
+  register_deduplicate(registry);
   register_drop(registry);
   register_extend(registry);
   register_filter(registry);
   register_flat_map(registry);
   register_select(registry);
+  register_top_n(registry);
   return registry;
 }
 
