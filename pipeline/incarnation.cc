@@ -58,6 +58,20 @@ void Incarnation::stop() {
   });
 }
 
+void Incarnation::decide_now() { wants_barrier(0); }
+
+int64_t Incarnation::next_clock_ms() const {
+  int64_t next = kEndOfTime;
+  for (const auto& lane : lanes_) next = std::min(next, lane->next_clock_ms());
+  return next;
+}
+
+void Incarnation::wake_timers() {
+  strand_->post([this] {
+    if (!is_ended()) wake_due_lanes();
+  });
+}
+
 PipelineStatus Incarnation::status() const {
   std::lock_guard lock(status_mutex_);
   PipelineStatus status = status_;

@@ -80,6 +80,12 @@ class Incarnation : private TaskEvents {
   void start();
   // Decides the open epoch, then ends (outcome ok, not completed). Before processing has begun it ends at once.
   void stop();
+  // Decides the open epoch now, as soon as the one before is done. Ignored before processing has begun.
+  void decide_now();
+  // For whoever moves the clock by hand, between two pieces of work: when the next timer of an operator is due (wall
+  // clock; kEndOfTime: none), and having those that are due looked at before the next tick.
+  int64_t next_clock_ms() const;
+  void wake_timers();
   PipelineStatus status() const;
 
  private:

@@ -9,7 +9,7 @@
 
 #include "pipeline/incarnation.h"
 #include "pipeline/plan.h"
-#include "tests/sim/simulated_executor.h"
+#include "pipeline/testing/simulated_executor.h"
 
 namespace millrace {
 
