@@ -6,6 +6,7 @@
 #include "cmd/verbs.h"
 #include "pipeline/builtins.h"
 #include "pipeline/plan.h"
+#include "pipeline/testing/test_file.h"
 
 namespace millrace {
 
@@ -14,7 +15,13 @@ int lint_verb(const std::vector<std::string>& paths, const std::string& format) 
   register_builtins(registries);
   Diagnostics diagnostics;
   const std::vector<std::string> files = expand_paths(paths, diagnostics);
-  for (const std::string& file : files) load_plan(file, environment_variables(), registries, diagnostics);
+  for (const std::string& file : files) {
+    if (is_test_file(file)) {
+      read_test_file(file, environment_variables(), registries, diagnostics);
+    } else {
+      load_plan(file, environment_variables(), registries, diagnostics);
+    }
+  }
   if (format == "json") {
     std::cout << diagnostics.render_json() << std::endl;
   } else {

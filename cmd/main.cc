@@ -46,6 +46,13 @@ int run_main(int argc, char** argv) {
   try_app->add_option("--input", trial.inputs, "SOURCE=fixture.jsonl, once per source");
   try_app->callback([&] { exit_code = millrace::try_verb(trial); });
 
+  millrace::TestArguments tests;
+  CLI::App* test_app = app.add_subcommand("test", "run unit tests of pipelines (NAME.test.yaml)");
+  test_app->add_option("files", tests.paths, "test files, pipelines that have one beside them, or folders")->required();
+  test_app->add_option("--filter", tests.filter, "only tests whose \"FILE: NAME\" contains this text");
+  test_app->add_flag("--update", tests.update, "rewrite expected rows to what came");
+  test_app->callback([&] { exit_code = millrace::test_verb(tests); });
+
   std::string expression;
   std::string json = "{}";
   CLI::App* expr_app = app.add_subcommand("expr", "evaluate an expression on one JSON record");

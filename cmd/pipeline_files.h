@@ -8,10 +8,15 @@
 
 namespace millrace {
 
-// Files as they are, folders as their *.yaml and *.yml (sorted, not recursive). A path that does not exist, or a folder
-// without pipelines, is an error (kFile).
+// NAME.test.yaml: the tests of a pipeline, not a pipeline.
+bool is_test_file(const std::string& path);
+// Files as they are, folders as their *.yaml and *.yml (sorted, not recursive) that are no tests. A path that does not
+// exist, or a folder without pipelines, is an error (kFile).
 std::vector<std::string> expand_paths(const std::vector<std::string>& paths, Diagnostics& diagnostics);
-// Files that the globs match, sorted; none is not an error.
+// The same for tests: NAME.test.yaml as it is, another file as the test beside it, folders as their *.test.yaml, those
+// of their subfolders included.
+std::vector<std::string> expand_test_paths(const std::vector<std::string>& paths, Diagnostics& diagnostics);
+// Files that the globs match and that are no tests, sorted; none is not an error.
 std::vector<std::string> expand_globs(const std::vector<std::string>& globs);
 
 }  // namespace millrace

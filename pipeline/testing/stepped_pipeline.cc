@@ -12,6 +12,7 @@ constexpr int64_t kNeverMs = INT64_MAX / 4000;
 constexpr uint64_t kMaxSteps = 20'000'000;  // between two calls
 // What has no timer (partitions that fall idle) is looked at so often while time passes.
 constexpr int64_t kMaxClockSteps = 1000;
+constexpr int64_t kUptimeMs = 1000;  // what the monotonic clock shows at first; 0 would look like "not yet"
 
 // The connector keeps its rows apart until their epoch is decided.
 bool is_staged(const PipelineSpec& spec, const SinkPlan& plan) {
@@ -75,8 +76,10 @@ TestPlan make_test_plan(const ConfigNode& document, const Registries& registries
 SteppedPipeline::SteppedPipeline(const TestPlan& test_plan, Options options)
     : test_plan_(test_plan),
       options_(std::move(options)),
-      clock_(options_.start_wall_ms),
-      executor_(options_.seed, clock_, options_.lanes) {}
+      clock_(options_.start_wall_ms - kUptimeMs),
+      executor_(options_.seed, clock_, options_.lanes) {
+  clock_.advance_ms(kUptimeMs);
+}
 
 SteppedPipeline::~SteppedPipeline() = default;
 
