@@ -11,6 +11,7 @@
 #include <unordered_map>
 
 #include "base/check.h"
+#include "base/config_split.h"
 #include "base/config_tree.h"
 #include "base/file.h"
 
@@ -61,10 +62,16 @@ class EventCollector : public YAML::EventHandler {
     if (awaits_key()) return refuse_key(begin, "a key is missing");
     add(ConfigNode::Kind::kNull, null_offset(begin));
   }
-  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     size_t begin = offset_of(mark);
-    error(LintCode::kAlias, begin, "aliases are refused",
-          "write the value out, or quote an expression that starts with *");
+    const Location at = cursor_.locate(begin);
+    const Diagnostic cause = {.code = LintCode::kAlias,
+                              .at = aliases_.emplace(anchor, at).first->second,  // the first use
+                              .message = "aliases are refused",
+                              .hint = "write the value out, or quote an expression that starts with *"};
+    diagnostics_.explain(at, at, cause);
+    const bool merged = !open_.empty() && open_.back().merge_key;  // refused at the key
+    if (!merged) diagnostics_.error(cause.code, at, cause.message, cause.hint);
     if (awaits_key()) return drop_entry();
     add(ConfigNode::Kind::kNull, begin);
   }
@@ -106,6 +113,7 @@ class EventCollector : public YAML::EventHandler {
     size_t node;
     bool has_key = false;  // a key was read, its value comes next
     bool dropped = false;  // … and is not kept
+    bool merge_key = false;  // … and stands behind <<
     std::string key;
     size_t key_offset = 0;
     std::unordered_map<std::string, size_t> keys;  // where each was defined
@@ -177,6 +185,7 @@ class EventCollector : public YAML::EventHandler {
     if (!parent.dropped) nodes_[parent.node].children.push_back(index);
     parent.has_key = false;
     parent.dropped = false;
+    parent.merge_key = false;
     return node;
   }
 
@@ -222,7 +231,9 @@ class EventCollector : public YAML::EventHandler {
     Collection& map = open_.back();
     if (text == "<<" && scalar_style(source_.at(begin)) == ScalarStyle::kPlain) {
       error(LintCode::kAlias, begin, "merge keys (<<) are refused", "write the keys out");
-      return drop_entry();
+      drop_entry();
+      map.merge_key = true;
+      return;
     }
     auto [known, is_new] = map.keys.emplace(text, begin);
     if (!is_new) {
@@ -245,6 +256,7 @@ class EventCollector : public YAML::EventHandler {
   size_t root_ = kNoNode;
   size_t count_ = 0;
   size_t last_scalar_ = kNoNode;
+  std::unordered_map<YAML::anchor_t, Location> aliases_;  // where each anchor was first used
   int documents_ = 0;
 };
 
@@ -336,18 +348,21 @@ void report_yaml_error(const ConfigSource& source, const YAML::Exception& except
   diagnostics.error(code, source.locate(at), message, hint);
 }
 
-// Runs yaml-cpp over the source. Errors are reported; what was read before them stays in the collector.
-void collect_events(const ConfigSource& source, EventCollector& collector, Diagnostics& diagnostics) {
+// Runs yaml-cpp over the source. Errors are reported; what was read before them stays in the collector. False if the
+// rest was not read.
+bool collect_events(const ConfigSource& source, EventCollector& collector, Diagnostics& diagnostics) {
   std::istringstream stream(source.text());
   try {
     YAML::Parser parser(stream);
     while (parser.HandleNextDocument(collector)) {
     }
     collector.check_last_quote();
+    return true;
   } catch (const StopParsing&) {
   } catch (const YAML::Exception& exception) {
     report_yaml_error(source, exception, diagnostics);
   }
+  return false;
 }
 
 const Location& no_location() {
@@ -372,10 +387,14 @@ class ConfigTreeBuilder {
         variables_(variables),
         diagnostics_(diagnostics) {}
 
-  ConfigNode build(size_t root) { return ConfigNode(convert(root, "", true)); }
+  ConfigNode build(size_t root, bool complete) {
+    const std::shared_ptr<ConfigNode::Data> top = convert(root, "", true);
+    top->complete = complete;
+    return ConfigNode(top);
+  }
 
  private:
-  std::shared_ptr<const ConfigNode::Data> convert(size_t index, std::string path, bool is_root) {
+  std::shared_ptr<ConfigNode::Data> convert(size_t index, std::string path, bool is_root) {
     RawNode& raw = nodes_[index];
     auto data = std::make_shared<ConfigNode::Data>();
     data->kind = raw.kind;
@@ -390,6 +409,7 @@ class ConfigTreeBuilder {
     data->at = cursor_.locate(raw.offset);
     if (!raw.has_key) data->key_at = data->at;
     if (raw.kind == ConfigNode::Kind::kScalar) {
+      if (raw.style == ScalarStyle::kPlain && raw.offset >= split_end_) note_split(*data, raw.text);
       substitute_into(*data, raw);
     } else {
       convert_children(*data, raw, is_root);
@@ -408,6 +428,21 @@ class ConfigTreeBuilder {
         data.children.push_back(convert(child, fmt::format("{}[{}]", data.path, data.children.size()), false));
       }
     }
+  }
+
+  // Whatever a reader will say about the pieces of a split expression has one cause.
+  void note_split(const ConfigNode::Data& data, const std::string& text) {
+    const size_t end = scalar_offset(*source_, data.style, data.offset, text.size());
+    const auto split = find_split(*source_, data.offset, end, text, data.flow);
+    if (!split) return;
+    split_end_ = split->end;
+    const std::string key = data.has_key ? data.key + ": " : "";
+    diagnostics_.explain(data.at, source_->locate(split->end),
+                         {.code = LintCode::kExpressionUnquoted,
+                          .at = data.at,
+                          .message = split->comment ? "YAML reads the rest of this expression as a comment"
+                                                    : "YAML splits this expression",
+                          .hint = "quote this: " + key + single_quoted(split->whole)});
   }
 
   void substitute_into(ConfigNode::Data& data, RawNode& raw) {
@@ -437,6 +472,7 @@ class ConfigTreeBuilder {
   const VariableLookup& variables_;
   Diagnostics& diagnostics_;
   size_t substituted_bytes_ = 0;
+  size_t split_end_ = 0;  // of the last split expression
 };
 
 VariableLookup environment_variables() {
@@ -451,6 +487,7 @@ ConfigNode ConfigNode::parse(const std::string& file, const std::string& text, c
                              Diagnostics& diagnostics) {
   auto nothing = std::make_shared<Data>();
   nothing->at = nothing->key_at = {file, 1, 1};
+  nothing->complete = false;
   if (text.size() > kMaxConfigBytes) {
     diagnostics.error(LintCode::kLimit, {file, 0, 0}, fmt::format("larger than {} bytes", kMaxConfigBytes));
     return ConfigNode(nothing);
@@ -460,9 +497,10 @@ ConfigNode ConfigNode::parse(const std::string& file, const std::string& text, c
   if (!check_characters(*source, diagnostics)) return ConfigNode(nothing);
   if (!check_flow_limits(*source, diagnostics)) return ConfigNode(nothing);
   EventCollector collector(*source, diagnostics);
-  collect_events(*source, collector, diagnostics);
+  const bool complete = collect_events(*source, collector, diagnostics);
+  nothing->complete = complete;
   if (collector.root() == kNoNode) return ConfigNode(nothing);
-  return ConfigTreeBuilder(source, collector.nodes(), variables, diagnostics).build(collector.root());
+  return ConfigTreeBuilder(source, collector.nodes(), variables, diagnostics).build(collector.root(), complete);
 }
 
 ConfigNode ConfigNode::load(const std::string& file, const VariableLookup& variables, Diagnostics& diagnostics) {
@@ -498,6 +536,8 @@ Location ConfigNode::location_of(size_t offset) const {
 }
 
 bool ConfigNode::is_flow() const { return data_ && data_->flow; }
+
+bool ConfigNode::is_complete() const { return data_ && data_->complete; }
 
 size_t ConfigNode::size() const { return data_ ? data_->children.size() : 0; }
 

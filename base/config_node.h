@@ -5,9 +5,13 @@
 // come out empty is null. Values whose type is wrong are shown in messages, variables substituted.
 //
 // Parsing: YAML first, then ${VAR}, ${VAR:-default}, ${VAR:?message} and $$ are substituted inside scalars (never in
-// keys); a lone $ stays. Aliases are refused where they stand, so are documents deeper than 64, larger than 1 MiB or of
-// more than 100,000 nodes, and duplicate keys (at the second). Top-level `x-*` keys are dropped. Values; not
-// thread-safe while parsing, then read-only.
+// keys); a lone $ stays. Aliases are refused at the first use of each anchor, so are documents deeper than 64, larger
+// than 1 MiB or of more than 100,000 nodes, and duplicate keys (at the second). Top-level `x-*` keys are dropped.
+// Values; not thread-safe while parsing, then read-only.
+//
+// What readers report at an alias, or inside an unquoted expression that YAML has split
+// (`fields: {paid: sum(amount, status == "paid")}`) or cut off at ` #`, is reported as that instead, once
+// (Diagnostics::explain).
 #pragma once
 
 #include <cstdint>
@@ -52,8 +56,10 @@ class ConfigNode {
   bool quoted() const;
   // The position of byte `offset` of text() in the file (as exact as quoting and interpolation allow).
   Location location_of(size_t offset) const;
-  // Flow style ({…} or […]); lint uses it to recognise expressions that YAML has split.
+  // Flow style ({…} or […]), or, for a scalar, inside a flow collection.
   bool is_flow() const;
+  // Of the top: false if an error kept the parser from reading the rest, so that what is missing may stand there.
+  bool is_complete() const;
 
   // kSequence: items; kMapping: values in file order, with their keys.
   size_t size() const;
@@ -69,7 +75,6 @@ class ConfigNode {
  private:
   explicit ConfigNode(std::shared_ptr<const Data> data) : data_(std::move(data)) {}
   friend class ConfigTreeBuilder;
-  friend bool report_split_expression(const ConfigNode& collection, size_t index, Diagnostics& diagnostics);
   std::shared_ptr<const Data> data_;
 };
 
@@ -89,12 +94,6 @@ std::optional<std::vector<std::string>> as_string_list(const ConfigNode& node, D
 
 std::optional<int64_t> parse_duration_ms(std::string_view text);
 std::optional<int64_t> parse_size_bytes(std::string_view text);
-
-// An unquoted expression that YAML has split, as in `fields: {paid: sum(amount, status == "paid")}` or
-// `key_by: [f(a, b)]`, or cut at ` #`: if the plain scalar at `index` of a mapping or sequence has unbalanced brackets
-// or quotes and the file goes on behind it, reports kExpressionUnquoted at its start with the whole in quotes as hint,
-// and returns true. For whoever is about to report that scalar as a broken expression, and for MapReader::finish().
-bool report_split_expression(const ConfigNode& collection, size_t index, Diagnostics& diagnostics);
 
 // Reads a mapping key by key; finish() reports every key that nobody asked for, with the nearest that somebody did. A
 // node that is not a mapping is reported by the constructor and then reads as empty; null reads as an empty mapping.

@@ -1,4 +1,4 @@
-// Typed reads of ConfigNodes: scalars, MapReader, and expressions that YAML has split.
+// Typed reads of ConfigNodes: scalars and MapReader.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,7 +14,6 @@ namespace {
 
 constexpr size_t kMaxShownBytes = 60;
 constexpr size_t kMaxNameBytes = 100;
-constexpr size_t kMaxSplitBytes = 300;  // of an expression put together again
 
 std::string shortened(std::string_view text) {
   if (text.size() <= kMaxShownBytes) return std::string(text);
@@ -123,68 +122,6 @@ std::string range_text(int64_t min, int64_t max) {
   if (max == INT64_MAX) return fmt::format("an integer of at least {}", min);
   if (min == INT64_MIN) return fmt::format("an integer of at most {}", max);
   return fmt::format("an integer from {} to {}", min, max);
-}
-
-// Follows brackets and string literals of an expression.
-class Balance {
- public:
-  void add(char c) {
-    if (quote_ != 0) {
-      if (escaped_) {
-        escaped_ = false;
-      } else if (c == '\\') {
-        escaped_ = true;
-      } else if (c == quote_) {
-        quote_ = 0;
-      }
-    } else if (c == '"' || c == '\'') {
-      quote_ = c;
-    } else if (c == '(' || c == '[' || c == '{') {
-      depth_++;
-    } else if (c == ')' || c == ']' || c == '}') {
-      depth_--;
-    }
-  }
-  bool open() const { return quote_ != 0 || depth_ > 0; }
-  bool in_quotes() const { return quote_ != 0; }
-  int depth() const { return depth_; }
-
- private:
-  char quote_ = 0;
-  bool escaped_ = false;
-  int depth_ = 0;
-};
-
-// The expression that starts at `begin`, up to where YAML should have ended it: behind balanced brackets at the comma
-// or bracket of the flow collection, else at the end of the line. Line breaks become spaces. Empty if it never
-// balances.
-std::string whole_expression(const ConfigSource& source, size_t begin, bool flow) {
-  std::string whole;
-  Balance balance;
-  for (size_t at = begin; at < source.text().size() && whole.size() < kMaxSplitBytes; at++) {
-    char c = source.at(at);
-    if (c == '\n' && !flow) break;
-    bool ends = c == ',' || c == ']' || c == '}' || c == '\n';
-    if (flow && ends && !balance.open()) break;
-    balance.add(c);
-    bool space = c == ' ' || c == '\n' || c == '\t';
-    if (!space) {
-      whole += c;
-    } else if (balance.in_quotes() || (!whole.empty() && whole.back() != ' ')) {
-      whole += ' ';
-    }
-  }
-  while (!whole.empty() && whole.back() == ' ') whole.pop_back();
-  return balance.open() || balance.depth() < 0 ? "" : whole;
-}
-
-std::string single_quoted(std::string_view text) {
-  std::string quoted = "'";
-  for (char c : text) {
-    quoted += c;
-    if (c == '\'') quoted += c;
-  }
-  return quoted + "'";
 }
 
 }  // namespace
@@ -313,34 +250,6 @@ std::optional<int64_t> parse_size_bytes(std::string_view text) {
   return bytes;
 }
 
-bool report_split_expression(const ConfigNode& collection, size_t index, Diagnostics& diagnostics) {
-  if (index >= collection.size()) return false;
-  const ConfigNode node = collection.at(index);
-  if (!node.is_scalar() || node.data_->style != ScalarStyle::kPlain) return false;
-  const ConfigNode::Data& data = *node.data_;
-  Balance balance;
-  for (char c : data.text) balance.add(c);
-  if (!balance.open()) return false;
-  const ConfigSource& source = *data.source;
-  bool in_flow = collection.is_flow();
-  if (!in_flow) {
-    // Incomplete as the user wrote it is no business of YAML, unless it cut a comment off.
-    size_t end = scalar_offset(source, data.style, data.offset, original_offset(data.pieces, data.text.size()));
-    size_t rest = source.text().find_first_not_of(" \t", end);
-    if (source.at(rest) != '#') return false;
-  }
-  std::string whole = whole_expression(source, data.offset, in_flow);
-  std::string hint = "put this expression in quotes";
-  if (!whole.empty()) {
-    hint =
-        fmt::format("quote this: {}{}{}", data.has_key ? data.key : "", data.has_key ? ": " : "", single_quoted(whole));
-  }
-  diagnostics.error(LintCode::kExpressionUnquoted, data.at,
-                    in_flow ? "YAML splits this expression" : "YAML reads the rest of this expression as a comment",
-                    hint);
-  return true;
-}
-
 MapReader::MapReader(ConfigNode node, Diagnostics& diagnostics) : node_(std::move(node)), diagnostics_(diagnostics) {
   if (!node_.is_mapping() && !node_.is_null()) report_type(node_, "a map", diagnostics);
 }
@@ -420,10 +329,6 @@ void MapReader::finish() {
   for (size_t i = 0; i < node_.size(); i++) {
     const std::string& key = node_.key_at(i);
     if (std::find(asked_.begin(), asked_.end(), key) != asked_.end()) continue;
-    // In a flow map, the pieces of a split expression follow its start as keys without a value.
-    size_t start = i;
-    while (node_.is_flow() && start > 0 && node_.at(start).is_null()) start--;
-    if (start < i && report_split_expression(node_, start, diagnostics_)) continue;
     diagnostics_.error(LintCode::kUnknownKey, node_.at(i).key_location(),
                        node_.path().empty() ? fmt::format("unknown key \"{}\"", shortened(key))
                                             : fmt::format("unknown key \"{}\" in {}", shortened(key), node_.path()),

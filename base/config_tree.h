@@ -15,6 +15,7 @@ struct ConfigNode::Data {
   Kind kind = Kind::kNull;
   ScalarStyle style = ScalarStyle::kPlain;
   bool flow = false;
+  bool complete = true;  // of the top
   bool has_key = false;  // the value of a mapping
   Location at;
   Location key_at;

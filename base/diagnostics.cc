@@ -103,16 +103,48 @@ void Diagnostics::add(Severity severity, LintCode code, const Location& at, std:
     if (severity == Severity::kError) errors_++;
     return;
   }
-  for (const Diagnostic& other : all_) {
-    if (other.code == code && other.at.line == at.line && other.at.column == at.column && other.at.file == at.file &&
-        other.message == message) {
-      return;
-    }
+  Diagnostic found{severity, code, at, std::move(message), std::move(hint), ""};
+  if (severity == Severity::kError) {
+    if (const Diagnostic* cause = cause_of(code, at)) found = *cause;
   }
-  if (severity == Severity::kError) errors_++;
-  std::string_view line = source_line(at);
-  all_.push_back(
-      {severity, code, at, std::move(message), std::move(hint), std::string(line.substr(0, kMaxSourceLineBytes))});
+  if (is_known(found)) return;
+  if (found.severity == Severity::kError) errors_++;
+  found.source_line = source_line(found.at).substr(0, kMaxSourceLineBytes);
+  all_.push_back(std::move(found));
+}
+
+bool Diagnostics::is_known(const Diagnostic& diagnostic) const {
+  return std::any_of(all_.begin(), all_.end(), [&](const Diagnostic& other) {
+    return other.code == diagnostic.code && other.at.line == diagnostic.at.line &&
+           other.at.column == diagnostic.at.column && other.at.file == diagnostic.at.file &&
+           other.message == diagnostic.message;
+  });
+}
+
+const Diagnostic* Diagnostics::cause_of(LintCode code, const Location& at) const {
+  if (code == LintCode::kInterpolation || code == LintCode::kLimit) return nullptr;
+  const auto place = std::tie(at.line, at.column);
+  for (const Explanation& known : explanations_) {
+    if (known.begin.file == at.file && place >= std::tie(known.begin.line, known.begin.column) &&
+        place <= std::tie(known.end.line, known.end.column))
+      return &known.cause;
+  }
+  return nullptr;
+}
+
+void Diagnostics::explain(const Location& begin, const Location& end, Diagnostic cause) {
+  if (explanations_.size() >= kMaxDiagnostics) return;
+  explanations_.push_back({begin, end, std::move(cause)});
+  const bool too_late = std::any_of(all_.begin(), all_.end(), [&](const Diagnostic& found) {
+    return cause_of(found.code, found.at) == &explanations_.back().cause;
+  });
+  if (!too_late) return;
+  std::vector<Diagnostic> before = std::move(all_);
+  all_.clear();
+  for (Diagnostic& found : before) {
+    if (found.severity == Severity::kError) errors_--;
+    add(found.severity, found.code, found.at, std::move(found.message), std::move(found.hint));
+  }
 }
 
 void Diagnostics::add_file(const std::string& file, std::string text) {

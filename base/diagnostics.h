@@ -60,6 +60,9 @@ class Diagnostics {
  public:
   void error(LintCode code, const Location& at, std::string message, std::string hint = "");
   void warning(LintCode code, const Location& at, std::string message, std::string hint = "");
+  // Errors between two positions of one file (both included) have this cause: it is reported in place of them, once,
+  // also of those that have been reported. Variables that are not set and limits are errors of their own.
+  void explain(const Location& begin, const Location& end, Diagnostic cause);
   // Gives the text that positions refer to, so that diagnostics carry their line. Call before errors; ConfigNode::parse
   // does. The same file again replaces the text.
   void add_file(const std::string& file, std::string text);
@@ -75,6 +78,12 @@ class Diagnostics {
 
  private:
   void add(Severity severity, LintCode code, const Location& at, std::string message, std::string hint);
+  struct Explanation {
+    Location begin, end;
+    Diagnostic cause;
+  };
+  const Diagnostic* cause_of(LintCode code, const Location& at) const;
+  bool is_known(const Diagnostic& diagnostic) const;
   struct SourceFile {
     std::string name;
     std::string text;
@@ -84,6 +93,7 @@ class Diagnostics {
   std::vector<const Diagnostic*> in_file_order() const;
   std::vector<Diagnostic> all_;
   std::vector<SourceFile> files_;
+  std::vector<Explanation> explanations_;
   size_t errors_ = 0;
   size_t not_kept_ = 0;
 };

@@ -2,27 +2,8 @@
 #include <fmt/format.h>
 
 #include "expr/expression.h"
-#include "expr/lexer.h"
 
 namespace millrace {
-namespace {
-
-// Does the text end inside a bracket or a string, as the first piece of an expression that YAML has split does?
-bool ends_open(std::string_view text) {
-  expr::Lexer lexer(text);
-  int open = 0;
-  while (true) {
-    const expr::Token token = lexer.next();
-    if (token.kind == expr::Token::Kind::kEnd) return open > 0;
-    if (token.kind == expr::Token::Kind::kError) return token.offset >= text.size();
-    if (token.kind != expr::Token::Kind::kSymbol) continue;
-    if (token.text == "(" || token.text == "[" || token.text == "{") open++;
-    if (token.text == ")" || token.text == "]" || token.text == "}") open--;
-  }
-}
-
-}  // namespace
-
 void report_expression_errors(const ConfigNode& node, const std::vector<ExpressionError>& errors,
                               Diagnostics& diagnostics) {
   for (const ExpressionError& error : errors) {
@@ -46,10 +27,6 @@ ExpressionPtr compile_node(const ConfigNode& node, const Scope& scope, Diagnosti
   ExpressionError error;
   const AstPtr ast = parse_expression(node.text(), &error);
   if (!ast) {
-    if (!node.quoted() && error.offset >= node.text().size() && ends_open(node.text())) {
-      error.code = LintCode::kExpressionUnquoted;
-      error.hint = "quote this";
-    }
     report_expression_errors(node, {error}, diagnostics);
     return nullptr;
   }

@@ -460,6 +460,7 @@ std::unique_ptr<Plan> load_plan(const std::string& file, const VariableLookup& v
   const size_t before = diagnostics.all().size();
   const ConfigNode document = ConfigNode::load(file, variables, diagnostics);
   // Half a document would be reported as missing keys.
+  if (!document.is_complete()) return nullptr;
   for (size_t i = before; i < diagnostics.all().size(); i++) {
     const LintCode code = diagnostics.all()[i].code;
     if (code == LintCode::kYamlSyntax || code == LintCode::kLimit || code == LintCode::kFile) return nullptr;

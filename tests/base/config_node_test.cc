@@ -171,7 +171,8 @@ TEST_CASE("substituted text is limited") {
 }
 
 TEST_CASE("refused YAML") {
-  CHECK(Parsed("a: &x 1\nb: [*x, *x]\n").codes() == "2:5 MR1003\n2:9 MR1003\n");
+  CHECK(Parsed("a: &x 1\nc: &y 2\nb: [*x, *x, *y]\n").codes() == "3:5 MR1003\n3:13 MR1003\n");
+  CHECK(Parsed("a: &x {b: 1}\nc:\n  <<: *x\n").codes() == "3:3 MR1003\n");
   CHECK(Parsed("a: &x 1\n").text() == "");
   CHECK(Parsed("a: *nothing\n").codes() == "1:4 MR1003\n");
   CHECK(Parsed("a: &a [*a]\n").codes() == "1:8 MR1003\n");
@@ -210,7 +211,7 @@ TEST_CASE("expressions that YAML cannot read") {
         "2:17 MR1001 unexpected text behind the value; quote this expression\n");
   CHECK(Parsed("filter: a == \"x: y\"\n").text() == "1:16 MR1001 unexpected \":\"; quote this expression\n");
   CHECK(Parsed("filter: a ? b : c\n").text() == "1:15 MR1001 unexpected \":\"; quote this expression\n");
-  CHECK(Parsed("f: {paid: size([1, 2])}\n").text() == "1:16 MR1001 expected \",\" or \"}\"; quote this expression\n");
+  CHECK(Parsed("f: {paid: size([1, 2])}\n").text() == "1:11 MR1014 YAML splits this expression; quote this: paid: 'size([1, 2])'\n");
   CHECK(Parsed("b: 'y' z\n").text() == "1:8 MR1001 unexpected text behind the value; quote this expression\n");
   CHECK(Parsed("filter: !paid && x # all\n").text() ==
         "1:9 MR1014 YAML reads !paid as a tag, and tags are refused; quote this: '!paid && x'\n");

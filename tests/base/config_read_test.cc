@@ -152,8 +152,18 @@ TEST_CASE("MapReader: the top, null, and what is no map") {
   CHECK(list.text() == "1:4 MR1008 expected a map, found a list\n");
 }
 
+// What a compiler would say at the end of each scalar whose brackets or quotes are open, and at each name.
+void complain(const ConfigNode& collection, Diagnostics& diagnostics) {
+  for (size_t i = 0; i < collection.size(); i++) {
+    const ConfigNode node = collection.at(i);
+    const Location at = node.is_scalar() ? node.location_of(node.text().size()) : node.location();
+    diagnostics.error(LintCode::kExpressionSyntax, at, "unexpected end");
+  }
+}
+
 TEST_CASE("an expression that a flow map has split") {
   Parsed doc("fields: {paid: sum(amount, status == \"paid\"), n: count()}\n");
+  CHECK(doc.text() == "");
   ConfigNode fields = *doc.root.find("fields");
   MapReader map(fields, doc.diagnostics);
   map.child("paid");
@@ -162,11 +172,9 @@ TEST_CASE("an expression that a flow map has split") {
   std::string expected =
       "1:16 MR1014 YAML splits this expression; quote this: paid: 'sum(amount, status == \"paid\")'\n";
   CHECK(doc.text() == expected);
-  CHECK(report_split_expression(fields, 0, doc.diagnostics));  // the compiler finds it too: reported once
-  CHECK(!report_split_expression(fields, 1, doc.diagnostics));
-  CHECK(!report_split_expression(fields, 2, doc.diagnostics));
-  CHECK(!report_split_expression(fields, 9, doc.diagnostics));
-  CHECK(doc.text() == expected);
+  complain(fields, doc.diagnostics);  // the compiler finds it too: reported once
+  CHECK(doc.text() == expected + "1:57 MR1012 unexpected end\n");
+  CHECK(doc.diagnostics.error_count() == 2);
 }
 
 TEST_CASE("split into several pieces, lists, quotes, lines and comments") {
@@ -178,23 +186,33 @@ TEST_CASE("split into several pieces, lists, quotes, lines and comments") {
   CHECK(several.text() == "1:13 MR1014 YAML splits this expression; quote this: a: 'f(x, y, z == ''it'')'\n");
 
   Parsed list("key_by: [a, f(b, c), d]\n");
-  CHECK(!report_split_expression(*list.root.find("key_by"), 0, list.diagnostics));
-  CHECK(report_split_expression(*list.root.find("key_by"), 1, list.diagnostics));
-  CHECK(list.text() == "1:13 MR1014 YAML splits this expression; quote this: 'f(b, c)'\n");
+  complain(*list.root.find("key_by"), list.diagnostics);
+  CHECK(list.text() ==
+        "1:11 MR1012 unexpected end\n1:13 MR1014 YAML splits this expression; quote this: 'f(b, c)'\n"
+        "1:23 MR1012 unexpected end\n");
 
   Parsed text("fields: {a: b == \"x, y\"}\n");
-  CHECK(report_split_expression(*text.root.find("fields"), 0, text.diagnostics));
+  complain(*text.root.find("fields"), text.diagnostics);
   CHECK(text.text() == "1:13 MR1014 YAML splits this expression; quote this: a: 'b == \"x, y\"'\n");
 
   Parsed comment("filter: a == \"b #1\"\nother: f(a\nthird: f(a # why\n");
-  CHECK(report_split_expression(comment.root, 0, comment.diagnostics));
-  CHECK(!report_split_expression(comment.root, 1, comment.diagnostics));  // the user's own mistake
+  complain(comment.root, comment.diagnostics);
   CHECK(comment.text() ==
-        "1:9 MR1014 YAML reads the rest of this expression as a comment; quote this: filter: 'a == \"b #1\"'\n");
+        "1:9 MR1014 YAML reads the rest of this expression as a comment; quote this: filter: 'a == \"b #1\"'\n"
+        "2:11 MR1012 unexpected end\n3:11 MR1012 unexpected end\n");  // the user's own mistakes
+
+  Parsed open("fields: {a: f(x, b: g}\n");
+  complain(*open.root.find("fields"), open.diagnostics);
+  CHECK(open.text() == "1:16 MR1012 unexpected end\n1:22 MR1012 unexpected end\n");
 
   Parsed quoted("fields: {a: 'f(x', b: g)}\n");
-  CHECK(!report_split_expression(*quoted.root.find("fields"), 0, quoted.diagnostics));
-  CHECK(!report_split_expression(*quoted.root.find("fields"), 1, quoted.diagnostics));
+  complain(*quoted.root.find("fields"), quoted.diagnostics);
+  CHECK(quoted.text() == "1:17 MR1012 unexpected end\n1:25 MR1012 unexpected end\n");
+}
+
+TEST_CASE("a key that a split expression repeats") {
+  Parsed doc("fields: {a: f(x, y), b: g(x, y)}\n");  // "y)" twice
+  CHECK(doc.text() == "1:25 MR1014 YAML splits this expression; quote this: b: 'g(x, y)'\n");
 }
 
 }  // namespace
