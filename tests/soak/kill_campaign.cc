@@ -3,8 +3,10 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -20,16 +22,25 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr int kAttempts = 4;  // lives for one crash point
+
 void sleep_ms(int ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
 
 class KillCampaign {
  public:
   explicit KillCampaign(const CampaignOptions& options)
-      : options_(options), topics_(options.bootstrap), random_(options.orders.seed), folder_(options.folder) {}
+      : options_(options), topics_(options.bootstrap), random_(options.orders.seed), folder_(options.folder) {
+    for (const std::string& point : options.crash_points) points_.push_back({point, 1});
+  }
+
+  ~KillCampaign() {
+    lives_left_ = false;
+    if (loader_.joinable()) loader_.join();
+  }
 
   CampaignResult run() {
     fs::create_directories(folder_);
-    write_pipeline();
+    write_files();
     topics_.create_topic(in(), options_.orders.partitions);
     if (is_local()) {
       run_local();
@@ -49,29 +60,42 @@ class KillCampaign {
   void problem(const std::string& text) { result_.problems += text + "\n"; }
 
   void run_changelog() {
-    std::thread loader([this] {
-      try {
-        topics_.load(in(), options_.orders, 0, options_.orders.orders, options_.per_second);
-      } catch (const std::exception& error) {
-        loader_problem_ = error.what();
-      }
-    });
+    start_loading();
     first_life();
     for (size_t i = 0; i < options_.kills; i++) random_life();
-    for (const std::string& point : options_.crash_points) crash_point_life(point);
-    loader.join();
-    if (!loader_problem_.empty()) problem("loading: " + loader_problem_);
+    while (!points_.empty()) crash_point_life();
+    finish_loading();
     run_to_end();
-    check_output(options_.orders.orders);
+    check_output();
     if (result_.problems.empty()) check_restored_state();
     result_.rounds = 1;
   }
 
-  // A bounded input is soon used up: round after round, each from nothing, until every kill has been made.
+  // Orders flow, behind those that are loaded, until finish_loading().
+  void start_loading() {
+    loader_ = std::thread([this] {
+      const uint64_t end = std::max(loaded_ + 1, options_.orders.orders);
+      try {
+        loaded_ = topics_.load(in(), options_.orders, loaded_, end, options_.per_second,
+                               [this] { return lives_left_.load(); });
+      } catch (const std::exception& error) {
+        loader_problem_ = error.what();
+      }
+    });
+  }
+
+  void finish_loading() {
+    lives_left_ = false;
+    loader_.join();
+    if (!loader_problem_.empty()) problem("loading: " + loader_problem_);
+  }
+
+  // A bounded input is soon used up: round after round, each from nothing, until every kill has been made. Crash points
+  // need longer lives: more orders flow, behind those of the last round, until each has been passed; a bounded run ends
+  // it.
   void run_local() {
-    topics_.load(in(), options_.orders, 0, options_.orders.orders, 0);
+    loaded_ = topics_.load(in(), options_.orders, 0, options_.orders.orders, 0);
     size_t kills = 0;
-    size_t points = 0;
     do {
       result_.rounds++;
       fs::remove_all(data());
@@ -82,25 +106,37 @@ class KillCampaign {
         random_life();
         kills++;
       }
-      while (!completed_ && points < options_.crash_points.size()) crash_point_life(options_.crash_points[points++]);
       run_to_end();
-      check_output(options_.orders.orders);
-    } while (result_.problems.empty() && (kills < options_.kills || points < options_.crash_points.size()));
+      check_output();
+    } while (result_.problems.empty() && kills < options_.kills);
+    if (points_.empty() || !result_.problems.empty()) return;
+    start_loading();
+    flowing_ = true;
+    while (!points_.empty()) crash_point_life();
+    flowing_ = completed_ = false;
+    finish_loading();
+    run_to_end();
+    check_output();
   }
 
-  void write_pipeline() {
+  void write_files() {
     for (const char* suffix : {"", "-2"}) {
       std::ofstream daemon(folder_ / ("millrace" + std::string(suffix) + ".yaml"));
       daemon << "data_dir: '" << data().string() << suffix << "'\n";
     }
-    std::ofstream file(folder_ / "pipeline.yaml");
+    write_pipeline("pipeline.yaml", is_local());
+    write_pipeline("flowing.yaml", false);
+  }
+
+  void write_pipeline(const std::string& name, bool bounded) {
+    std::ofstream file(folder_ / name);
     file << "version: 1\nname: " << options_.name << "\nkafka: {brokers: \"${BROKERS}\"}\n"
          << "recovery: {mode: " << options_.mode << ", commit_interval: " << (is_local() ? "20ms" : "50ms")
          << "}\n"
-         // Small, so that there is always something to ingest; local: not at once, so that the epoch log holds
+         // Small, so that there is always something to ingest; a bounded run: not at once, so that the epoch log holds
          // something.
-         << "state: {memtable: " << (is_local() ? "512KiB" : "64KiB") << "}\n"
-         << "sources:\n  orders:\n    kafka: {topic: " << in() << (is_local() ? ", end: latest" : "") << "}\n"
+         << "state: {memtable: " << (bounded ? "512KiB" : "64KiB") << "}\n"
+         << "sources:\n  orders:\n    kafka: {topic: " << in() << (bounded ? ", end: latest" : "") << "}\n"
          << "    schema: {customer_id: string, amount: int, event_time: timestamp_ms, status: string}\n"
          << "    event_time: event_time\n"
          << "operators:\n  - id: paid\n    filter: status == \"paid\"\n"
@@ -120,7 +156,7 @@ class KillCampaign {
     if (!crash_point.empty()) environment["MILLRACE_CRASHPOINT"] = crash_point;
     if (!options_.mutant.empty()) environment["MILLRACE_MUTANT"] = options_.mutant;
     const std::vector<std::string> arguments = {"run", "-c", (folder_ / ("millrace" + suffix + ".yaml")).string(),
-                                                (folder_ / "pipeline.yaml").string()};
+                                                (folder_ / (flowing_ ? "flowing.yaml" : "pipeline.yaml")).string()};
     return std::make_unique<DaemonProcess>(options_.binary, arguments, environment, log_file().string());
   }
 
@@ -262,15 +298,20 @@ class KillCampaign {
     note_progress();
   }
 
-  // One life that ends at a named point. Points that this pipeline does not pass often enough are left after a while.
-  void crash_point_life(const std::string& point) {
+  // One life that ends at a named point. A point that is not passed (there was nothing to restore, the input ended) gets
+  // another life behind the others.
+  void crash_point_life() {
+    const CrashPoint point = points_.front();
+    points_.pop_front();
     result_.crash_point_lives++;
-    const auto daemon = start(point);
+    const auto daemon = start(point.name);
     const auto status = daemon->wait(options_.crash_point_wait_ms);
     if (status && WIFSIGNALED(*status)) {
       result_.crash_points_hit++;
+    } else if (point.attempt < kAttempts) {
+      points_.push_back({point.name, point.attempt + 1});
     } else {
-      result_.crash_points_missed.push_back(point);
+      result_.crash_points_missed.push_back(point.name);
     }
     if (status) note_exit(*status);
     if (status) return note_progress(true);
@@ -300,7 +341,7 @@ class KillCampaign {
     if (!is_local() && topics_.committed_offsets(options_.name, in()) != end) problem("the end was not reached");
   }
 
-  void check_output(uint64_t orders) {
+  void check_output() {
     OutputCheck check(options_.orders, options_.emit == "each");
     const auto add = [&check](std::string_view text) {
       const auto row = nlohmann::json::parse(text);
@@ -313,9 +354,10 @@ class KillCampaign {
       topics_.read_all(out(), [&](const TopicClient::Record& record) { add(record.value); });
     }
     Totals wanted;
-    add_totals(options_.orders, 0, orders, wanted);
+    add_totals(options_.orders, 0, loaded_, wanted);
     result_.problems += check.finish(wanted);
     result_.output_rows = check.rows();
+    result_.orders = loaded_;
   }
 
   // With the state directory gone, more orders must continue from exact state.
@@ -323,17 +365,27 @@ class KillCampaign {
     fs::remove_all(data());
     store_held_ = false;
     const uint64_t more = options_.orders.customers * 2;
-    topics_.load(in(), options_.orders, options_.orders.orders, options_.orders.orders + more, 0);
+    loaded_ = topics_.load(in(), options_.orders, loaded_, loaded_ + more, 0);
     run_to_end();
-    check_output(options_.orders.orders + more);
+    check_output();
   }
 
+  struct CrashPoint {
+    std::string name;
+    int attempt;
+  };
+
   const CampaignOptions& options_;
+  std::deque<CrashPoint> points_;  // still to be passed
   TopicClient topics_;
   std::mt19937_64 random_;
   fs::path folder_;
   CampaignResult result_;
+  std::thread loader_;
   std::string loader_problem_;
+  std::atomic<bool> lives_left_{true};  // orders flow until the last kill has been made
+  uint64_t loaded_ = 0;                 // orders in the topic, when the loader has ended
+  bool flowing_ = false;                // local: the input has no end
   bool completed_ = false;   // local: the round's input was used up
   bool store_held_ = false;  // the local store holds a progress record: from now on only tails are replayed
   bool two_stores_ = false;  // the log has lines of both rivals

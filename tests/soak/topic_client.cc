@@ -144,8 +144,8 @@ void TopicClient::produce(const std::string& topic, const std::string& key, cons
   if (error) fail("produce to " + topic, error);
 }
 
-void TopicClient::load(const std::string& topic, const OrdersOptions& options, uint64_t first, uint64_t end,
-                       uint64_t per_second) const {
+uint64_t TopicClient::load(const std::string& topic, const OrdersOptions& options, uint64_t first, uint64_t end,
+                           uint64_t per_second, const std::function<bool()>& more) const {
   const Client client = make_client(RD_KAFKA_PRODUCER, bootstrap_,
                                     {{"linger.ms", "5"},
                                      {"partitioner", "murmur2_random"},
@@ -154,7 +154,8 @@ void TopicClient::load(const std::string& topic, const OrdersOptions& options, u
                                      {"queue.buffering.max.messages", "1000000"}});
   rd_kafka_topic_t* handle = rd_kafka_topic_new(client.get(), topic.c_str(), nullptr);
   const auto start = std::chrono::steady_clock::now();
-  for (uint64_t i = first; i < end; i++) {
+  uint64_t i = first;
+  for (; i < end || (more && more()); i++) {
     const Order order = order_at(options, i);
     const std::string value = to_json(order, i);
     while (rd_kafka_produce(handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, const_cast<char*>(value.data()),
@@ -167,6 +168,7 @@ void TopicClient::load(const std::string& topic, const OrdersOptions& options, u
   const rd_kafka_resp_err_t error = rd_kafka_flush(client.get(), 60'000);
   rd_kafka_topic_destroy(handle);
   if (error) fail("load " + topic, error);
+  return i;
 }
 
 void TopicClient::read_all(const std::string& topic, const std::function<void(const Record&)>& visit) const {

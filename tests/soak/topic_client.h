@@ -27,9 +27,10 @@ class TopicClient {
   // One record; partition -1: murmur2 of the key.
   void produce(const std::string& topic, const std::string& key, const std::string& value,
                int32_t partition = -1) const;
-  // Orders [first, end), keyed by customer, at most per_second (0: no limit).
-  void load(const std::string& topic, const OrdersOptions& options, uint64_t first, uint64_t end,
-            uint64_t per_second) const;
+  // Orders [first, end), keyed by customer, at most per_second (0: no limit), and further ones while more() says so.
+  // Returns the number behind the last one.
+  uint64_t load(const std::string& topic, const OrdersOptions& options, uint64_t first, uint64_t end,
+                uint64_t per_second, const std::function<bool()>& more = {}) const;
   struct Record {
     int32_t partition;
     int64_t offset;
