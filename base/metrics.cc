@@ -47,6 +47,8 @@ constexpr std::array kSpecs = {
                "pipeline source operator sink reason", "records", "Faulty records dropped as on_error says."},
     MetricSpec{Metric::kDeadLetterRecords, "millrace_dead_letter_records_total", kCounter,
                "pipeline source operator sink", "records", "Faulty records sent to a dead letter sink."},
+    MetricSpec{Metric::kDeadLettersTruncated, "millrace_dead_letters_truncated_total", kCounter, "pipeline sink",
+               "records", "Dead letters larger than the topic takes, of which the beginning was written."},
     MetricSpec{Metric::kRecordsLate, "millrace_late_records_total", kCounter, "pipeline operator", "records",
                "Records that came too late for all their windows."},
     MetricSpec{Metric::kRecordsFuture, "millrace_future_records_total", kCounter, "pipeline source", "records",

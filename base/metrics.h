@@ -27,6 +27,7 @@ enum class Metric : uint8_t {
   kRecordsAbsorbed,
   kRecordsDropped,
   kDeadLetterRecords,
+  kDeadLettersTruncated,
   kRecordsLate,
   kRecordsFuture,
   kFired,

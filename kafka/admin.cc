@@ -71,26 +71,8 @@ Result<std::optional<TopicInfo>> RdAdmin::describe_topic(const std::string& name
 }
 
 Result<std::map<std::string, std::string>> RdAdmin::topic_settings(const std::string& name, int timeout_ms) {
-  const std::string what = fmt::format("cannot read the settings of topic {}", name);
-  const std::unique_ptr<rd_kafka_ConfigResource_t, FreeNewTopic> resource(
-      rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, name.c_str()));
-  AdminRequest request(handle(), RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout_ms);
-  rd_kafka_ConfigResource_t* list[] = {resource.get()};
-  rd_kafka_DescribeConfigs(handle(), list, 1, request.options(), request.queue());
-  const auto event = request.wait(what);
-  if (!event.is_ok()) return explain(event.status());
-  size_t count = 0;
-  const auto** answers =
-      rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event.value()), &count);
-  if (count != 1) return from_kafka(RD_KAFKA_RESP_ERR__BAD_MSG, what);
-  const rd_kafka_resp_err_t error = rd_kafka_ConfigResource_error(answers[0]);
-  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return from_kafka(error, what);
-  const auto** entries = rd_kafka_ConfigResource_configs(answers[0], &count);
-  std::map<std::string, std::string> settings;
-  for (size_t i = 0; i < count; i++) {
-    const char* value = rd_kafka_ConfigEntry_value(entries[i]);
-    settings[rd_kafka_ConfigEntry_name(entries[i])] = value == nullptr ? "" : value;
-  }
+  auto settings = millrace::topic_settings(handle(), name, timeout_ms);
+  if (!settings.is_ok()) return explain(settings.status());
   return settings;
 }
 
@@ -276,6 +258,30 @@ Result<std::optional<TopicInfo>> describe_topic(rd_kafka_t* client, const std::s
     if (!is_transient(code) || deadline.passed()) return from_kafka(code, what, rd_kafka_error_string(error));
     deadline.wait_ms(kOnePoll);
   }
+}
+
+Result<std::map<std::string, std::string>> topic_settings(rd_kafka_t* client, const std::string& name,
+                                                          int timeout_ms) {
+  const std::string what = fmt::format("cannot read the settings of topic {}", name);
+  const std::unique_ptr<rd_kafka_ConfigResource_t, FreeNewTopic> resource(
+      rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, name.c_str()));
+  AdminRequest request(client, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout_ms);
+  rd_kafka_ConfigResource_t* list[] = {resource.get()};
+  rd_kafka_DescribeConfigs(client, list, 1, request.options(), request.queue());
+  MR_ASSIGN(auto* event, request.wait(what));
+  size_t count = 0;
+  const auto** answers =
+      rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &count);
+  if (count != 1) return from_kafka(RD_KAFKA_RESP_ERR__BAD_MSG, what);
+  const rd_kafka_resp_err_t error = rd_kafka_ConfigResource_error(answers[0]);
+  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return from_kafka(error, what);
+  const auto** entries = rd_kafka_ConfigResource_configs(answers[0], &count);
+  std::map<std::string, std::string> settings;
+  for (size_t i = 0; i < count; i++) {
+    const char* value = rd_kafka_ConfigEntry_value(entries[i]);
+    settings[rd_kafka_ConfigEntry_name(entries[i])] = value == nullptr ? "" : value;
+  }
+  return settings;
 }
 
 Result<std::vector<int64_t>> list_offsets(rd_kafka_t* client, const std::vector<TopicPartition>& partitions,

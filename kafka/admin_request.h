@@ -30,6 +30,8 @@ Result<std::optional<TopicInfo>> describe_topic(rd_kafka_t* client, const std::s
 
 // Succeeds when the topic exists afterwards, also if somebody else was faster.
 Status create_topic(rd_kafka_t* client, const TopicSpec& spec, int timeout_ms);
+Result<std::map<std::string, std::string>> topic_settings(rd_kafka_t* client, const std::string& name,
+                                                          int timeout_ms);
 // Offsets of RD_KAFKA_OFFSET_SPEC_EARLIEST, _LATEST or of a time (-1: none at or after it), in the order of
 // `partitions`. Tried again while brokers are being elected or restarted.
 Result<std::vector<int64_t>> list_offsets(rd_kafka_t* client, const std::vector<TopicPartition>& partitions,

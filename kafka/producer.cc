@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <utility>
 
 #include "kafka/admin_request.h"
@@ -53,14 +54,6 @@ Rd<rd_kafka_headers_t> copy_headers(const KafkaRecordOut& record) {
   return headers;
 }
 
-size_t header_bytes(const KafkaRecordOut& record) {
-  size_t bytes = 0;
-  for (uint32_t i = 0; i < record.header_count; i++) {
-    bytes += record.headers[i].name.size() + record.headers[i].value.size() + 10;
-  }
-  return bytes;
-}
-
 // 0 means "now" to librdkafka, and Kafka knows no times before the epoch: those become its first millisecond.
 int64_t timestamp_of(const KafkaRecordOut& record) {
   if (record.timestamp_ms == kNoTime) return 0;
@@ -68,6 +61,14 @@ int64_t timestamp_of(const KafkaRecordOut& record) {
 }
 
 }  // namespace
+
+size_t record_bytes(const KafkaRecordOut& record) {
+  size_t bytes = record.key.size() + record.value.size() + kRecordFramingBytes;
+  for (uint32_t i = 0; i < record.header_count; i++) {
+    bytes += record.headers[i].name.size() + record.headers[i].value.size() + 10;
+  }
+  return bytes;
+}
 
 Status RdProducer::open() {
   MR_ASSIGN(client_, RdClient::create(RD_KAFKA_PRODUCER, config_, producer_settings(options_), log_, *this));
@@ -147,8 +148,7 @@ Status RdProducer::create_topic(const std::string& name, int partitions, int tim
 }
 
 Produced RdProducer::produce(KafkaTopic* topic, const KafkaRecordOut& record) {
-  const size_t bytes = record.key.size() + record.value.size() + header_bytes(record) + kRecordFramingBytes;
-  if (bytes > options_.max_message_bytes) return Produced::kTooLarge;
+  if (record_bytes(record) > options_.max_message_bytes) return Produced::kTooLarge;
   if (flushing_.load(std::memory_order_acquire) > 0) return Produced::kQueueFull;
   if (transaction_began_ms_.load(std::memory_order_relaxed) == 0) transaction_began_ms_ = steady_ms();
   std::array<rd_kafka_vu_t, 7> fields;
@@ -181,6 +181,19 @@ Produced RdProducer::produce(KafkaTopic* topic, const KafkaRecordOut& record) {
   if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) return Produced::kTooLarge;
   fail(describe(code, fmt::format("cannot produce to topic {}", topic->name), rd_kafka_error_string(error.get())));
   return Produced::kFailed;
+}
+
+size_t RdProducer::record_limit(KafkaTopic* topic) {
+  const auto settings = millrace::topic_settings(handle(), topic->name, kTopicTimeoutMs);
+  if (!settings.is_ok()) {  // no right to ask, for example
+    log_.warn("topic {}: its max.message.bytes is not known: {}", topic->name, settings.status().message());
+    return options_.max_message_bytes;
+  }
+  const auto found = settings->find("max.message.bytes");
+  if (found == settings->end()) return options_.max_message_bytes;
+  size_t limit = 0;
+  const auto [end, error] = std::from_chars(found->second.data(), found->second.data() + found->second.size(), limit);
+  return error == std::errc() ? std::min(limit, options_.max_message_bytes) : options_.max_message_bytes;
 }
 
 void RdProducer::poll(int timeout_ms) {

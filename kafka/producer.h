@@ -47,6 +47,9 @@ struct KafkaRecordOut {
   uint32_t header_count = 0;
 };
 
+// What a record counts for against limits: key, value, headers and framing.
+size_t record_bytes(const KafkaRecordOut& record);
+
 class KafkaProducer {
  public:
   static Result<std::unique_ptr<KafkaProducer>> create(const KafkaConfig& config, const KafkaProducerOptions& options,
@@ -62,6 +65,9 @@ class KafkaProducer {
   // Copies key and value into the client's queue. kQueueFull: try again after room(); kTooLarge: over max_message_bytes
   // (the caller's policy decides); kFailed: see error().
   virtual Produced produce(KafkaTopic* topic, const KafkaRecordOut& record) = 0;
+  // The largest record_bytes() that the topic takes for certain: the client's limit, or the topic's own
+  // max.message.bytes if that is smaller and the broker tells it. Asks the broker: at open.
+  virtual size_t record_limit(KafkaTopic* topic) = 0;
   // Serves delivery reports for up to timeout_ms. Any thread.
   virtual void poll(int timeout_ms) = 0;
   // Waits until everything queued is delivered or failed. Returns error().

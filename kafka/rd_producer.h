@@ -35,6 +35,7 @@ class RdProducer : public KafkaProducer, private RdClient::Observer {
   Result<KafkaTopic*> topic(const std::string& name) override;
   Status create_topic(const std::string& name, int partitions, int timeout_ms) override;
   Produced produce(KafkaTopic* topic, const KafkaRecordOut& record) override;
+  size_t record_limit(KafkaTopic* topic) override;
   void poll(int timeout_ms) override;
   Status flush(int timeout_ms) override;
   Status error() const override;

@@ -16,6 +16,7 @@ NodeCounts& NodeCounts::operator+=(const NodeCounts& other) {
   dropped_evaluation += other.dropped_evaluation;
   dropped_too_large += other.dropped_too_large;
   dead_letters += other.dead_letters;
+  dead_letters_cut += other.dead_letters_cut;
   bytes += other.bytes;
   late += other.late;
   dropped_late += other.dropped_late;

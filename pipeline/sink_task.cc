@@ -97,6 +97,7 @@ Status SinkTask::pass(const Barrier& barrier) {
   report.epoch = barrier.epoch;
   if (!progress.bytes.empty()) report.sink = std::move(progress);
   counts_.bytes = sink_->bytes_written();
+  counts_.dead_letters_cut = sink_->dead_letters_cut();
   report.counts["sink/" + planned_.spec->name] = counts_;
   epoch_ = barrier.epoch + 1;
   outputs_.send_barrier(barrier);

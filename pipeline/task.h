@@ -34,6 +34,7 @@ struct NodeCounts {
   uint64_t dropped_evaluation = 0;
   uint64_t dropped_too_large = 0;
   uint64_t dead_letters = 0;
+  uint64_t dead_letters_cut = 0;  // sinks: of those they took, written in part
   uint64_t bytes = 0;
   uint64_t cache_hits = 0, cache_misses = 0, store_reads = 0;
   NodeCounts& operator+=(const NodeCounts& other);

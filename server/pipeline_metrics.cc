@@ -87,6 +87,7 @@ class PipelineSamples {
     } else if (kind == "sink") {
       add(Metric::kRecordsOut, counts.out, label);
       add(Metric::kBytesOut, counts.bytes, label);
+      if (counts.dead_letters_cut > 0) add(Metric::kDeadLettersTruncated, counts.dead_letters_cut, label);
     } else {
       add_operator(counts, label);
     }

@@ -11,6 +11,8 @@ namespace millrace {
 namespace {
 
 constexpr int kCreateTimeoutMs = 10'000;
+constexpr int kFlushTimeoutMs = 10'000;
+constexpr size_t kWholeBatchBytes = 1'000'000;  // the client's largest batch
 
 // Columns of dead_letter_schema().
 enum DeadLetterColumn { kValue, kKey, kError, kOperator, kTopic, kPartition, kOffset };
@@ -18,6 +20,32 @@ enum DeadLetterColumn { kValue, kKey, kError, kOperator, kTopic, kPartition, kOf
 std::string_view text_of(const Column& column, uint32_t row) {
   return column.is_null(row) ? std::string_view() : column.strings[row];
 }
+
+// A dead letter on its way: the raw value and key, with what is known of them in headers.
+struct DeadLetterRecord {
+  KafkaRecordOut record;
+  std::array<Header, 6> headers;
+  std::string partition, offset, value_bytes;  // what headers point at
+
+  void add(std::string_view name, std::string_view value) {
+    headers[record.header_count++] = {name, value};
+    record.headers = headers.data();
+  }
+  DeadLetterRecord(const Batch& batch, uint32_t row) {
+    const auto& columns = batch.columns;
+    add("error", text_of(*columns[kError], row));
+    add("operator", text_of(*columns[kOperator], row));
+    partition = std::to_string(columns[kPartition]->ints[row]);
+    offset = std::to_string(columns[kOffset]->ints[row]);
+    if (!columns[kTopic]->is_null(row)) add("topic", columns[kTopic]->strings[row]);
+    if (!columns[kPartition]->is_null(row)) add("partition", partition);
+    if (!columns[kOffset]->is_null(row)) add("offset", offset);
+    record.key = text_of(*columns[kKey], row);
+    record.value = text_of(*columns[kValue], row);
+    record.timestamp_ms = batch.event_time_ms == nullptr ? kNoTime : batch.event_time_ms[row];
+  }
+  DeadLetterRecord(const DeadLetterRecord&) = delete;
+};
 
 // How many live rows come before this one.
 uint32_t live_index(const Batch& batch, uint32_t row) {
@@ -40,6 +68,7 @@ class KafkaSink : public Sink {
   // What was written is in the producer; the decision flushes it.
   Status flush(uint64_t epoch) override {
     (void)epoch;
+    warned_of_cut_ = false;
     return context_.producer->error();
   }
   Result<SinkProgress> prepare(uint64_t epoch) override {
@@ -51,11 +80,14 @@ class KafkaSink : public Sink {
     return Status::ok();
   }
   uint64_t bytes_written() const override { return bytes_; }
+  uint64_t dead_letters_cut() const override { return cut_; }
 
  private:
   Result<Written> produce(const KafkaRecordOut& record, const Batch& batch, uint32_t row);
   Result<Written> write_records(const Batch& batch, uint32_t* cursor);
   Result<Written> write_dead_letters(const Batch& batch, uint32_t* cursor);
+  Status start_new_batch(const KafkaRecordOut& record);
+  void cut(DeadLetterRecord& letter);
   bool is_dead_letters(const Batch& batch) const;
   Status refuse(const Batch& batch, uint32_t row, Code code, const std::string& why);
 
@@ -71,6 +103,11 @@ class KafkaSink : public Sink {
   size_t next_record_ = 0;
   RowErrors errors_;
   uint64_t bytes_ = 0;
+  // Dead letters.
+  size_t letter_limit_ = SIZE_MAX;  // of one, and of a batch of them at the broker
+  size_t letter_bytes_ = 0;         // that may share a batch with the next one
+  uint64_t cut_ = 0;
+  bool warned_of_cut_ = false;  // in this epoch
 };
 
 Status KafkaSink::open(const SinkContext& context, bool first_start, const std::optional<SinkProgress>& progress) {
@@ -90,6 +127,7 @@ Status KafkaSink::open(const SinkContext& context, bool first_start, const std::
                         topic.status().message() + "; create it, or add `create: {partitions: N}` to the sink");
   }
   MR_ASSIGN(topic_, std::move(topic));
+  if (dead_letters_) letter_limit_ = context_.producer->record_limit(topic_);
   return Status::ok();
 }
 
@@ -142,29 +180,45 @@ Result<Written> KafkaSink::produce(const KafkaRecordOut& record, const Batch& ba
   return Status::external(Code::kTransactionAborted, fmt::format("cannot produce to topic {}", settings_.topic));
 }
 
-// The raw value and key of the record that failed, with what is known of it in headers.
 Result<Written> KafkaSink::write_dead_letters(const Batch& batch, uint32_t* cursor) {
   for (; *cursor < batch.live(); ++*cursor) {
     const uint32_t row = batch.row(*cursor);
-    const auto& columns = batch.columns;
-    std::array<Header, 5> headers = {Header{"error", text_of(*columns[kError], row)},
-                                     Header{"operator", text_of(*columns[kOperator], row)}};
-    uint32_t count = 2;
-    const std::string partition = std::to_string(columns[kPartition]->ints[row]);
-    const std::string offset = std::to_string(columns[kOffset]->ints[row]);
-    if (!columns[kTopic]->is_null(row)) headers[count++] = {"topic", columns[kTopic]->strings[row]};
-    if (!columns[kPartition]->is_null(row)) headers[count++] = {"partition", partition};
-    if (!columns[kOffset]->is_null(row)) headers[count++] = {"offset", offset};
-    KafkaRecordOut record;
-    record.key = text_of(*columns[kKey], row);
-    record.value = text_of(*columns[kValue], row);
-    record.timestamp_ms = batch.event_time_ms == nullptr ? kNoTime : batch.event_time_ms[row];
-    record.headers = headers.data();
-    record.header_count = count;
-    MR_ASSIGN(const Written written, produce(record, batch, row));
+    DeadLetterRecord letter(batch, row);
+    const bool is_cut = record_bytes(letter.record) > letter_limit_;
+    if (is_cut) cut(letter);
+    MR_RETURN_IF_ERROR(start_new_batch(letter.record));
+    MR_ASSIGN(const Written written, produce(letter.record, batch, row));
     if (written == Written::kRetry) return Written::kRetry;
+    letter_bytes_ += record_bytes(letter.record);
+    if (!is_cut) continue;
+    cut_++;
+    if (std::exchange(warned_of_cut_, true)) continue;
+    context_.log.warn("sink {}: a dead letter of {} bytes was cut to the {} bytes that topic {} takes", name_,
+                      letter.value_bytes, letter_limit_, settings_.topic);
   }
   return Written::kOk;
+}
+
+// The topic's limit is one of whole batches. Where it is smaller than the client's batches, dead letters that do not
+// fit into one together are kept apart.
+Status KafkaSink::start_new_batch(const KafkaRecordOut& record) {
+  if (letter_limit_ >= kWholeBatchBytes) return Status::ok();
+  if (letter_bytes_ == 0 || letter_bytes_ + record_bytes(record) <= letter_limit_) return Status::ok();
+  letter_bytes_ = 0;
+  return context_.producer->flush(kFlushTimeoutMs);
+}
+
+// The beginning of a record that the topic would not take, with the size of the whole in the header `truncated`: where
+// it came from is known, and a dead letter must not stop the pipeline.
+void KafkaSink::cut(DeadLetterRecord& letter) {
+  KafkaRecordOut& record = letter.record;
+  letter.value_bytes = std::to_string(record.value.size());
+  letter.add("truncated", letter.value_bytes);
+  std::string_view& error = letter.headers[0].value;
+  error = error.substr(0, letter_limit_ / 4);
+  record.key = record.key.substr(0, letter_limit_ / 4);
+  const size_t over = record_bytes(record) - std::min(letter_limit_, record_bytes(record));
+  record.value = record.value.substr(0, record.value.size() - std::min(over, record.value.size()));
 }
 
 bool KafkaSink::is_dead_letters(const Batch& batch) const {

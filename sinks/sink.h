@@ -56,6 +56,8 @@ class Sink {
   // The pipeline has ended for good (all input read and decided): rename the last part. Idempotent.
   virtual Status finish() { return Status::ok(); }
   virtual uint64_t bytes_written() const { return 0; }
+  // Dead letters of which only the beginning could be written.
+  virtual uint64_t dead_letters_cut() const { return 0; }
 };
 
 // Dead letters travel as batches of this schema; sinks with headers write the raw value and the rest as headers, others

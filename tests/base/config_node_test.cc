@@ -211,7 +211,8 @@ TEST_CASE("expressions that YAML cannot read") {
         "2:17 MR1001 unexpected text behind the value; quote this expression\n");
   CHECK(Parsed("filter: a == \"x: y\"\n").text() == "1:16 MR1001 unexpected \":\"; quote this expression\n");
   CHECK(Parsed("filter: a ? b : c\n").text() == "1:15 MR1001 unexpected \":\"; quote this expression\n");
-  CHECK(Parsed("f: {paid: size([1, 2])}\n").text() == "1:11 MR1014 YAML splits this expression; quote this: paid: 'size([1, 2])'\n");
+  CHECK(Parsed("f: {paid: size([1, 2])}\n").text() ==
+        "1:11 MR1014 YAML splits this expression; quote this: paid: 'size([1, 2])'\n");
   CHECK(Parsed("b: 'y' z\n").text() == "1:8 MR1001 unexpected text behind the value; quote this expression\n");
   CHECK(Parsed("filter: !paid && x # all\n").text() ==
         "1:9 MR1014 YAML reads !paid as a tag, and tags are refused; quote this: '!paid && x'\n");

@@ -90,6 +90,7 @@ std::unique_ptr<PipelineSpec> make_spec(const GoldenCase& golden, const fs::path
     return std::nullopt;
   };
   const ConfigNode document = ConfigNode::parse("pipeline.yaml", golden.pipeline, variables, diagnostics);
+  if (!document.is_complete()) return nullptr;
   for (const Diagnostic& diagnostic : diagnostics.all())
     if (diagnostic.code == LintCode::kYamlSyntax || diagnostic.code == LintCode::kLimit) return nullptr;
   return read_spec(document, registries, diagnostics);

@@ -133,6 +133,35 @@ TEST_CASE("dead letters carry the raw bytes and where they came from") {
   CHECK(last_row(world, "after")["revenue"] == 7);
 }
 
+TEST_CASE("dead letters that are larger than their topic takes are cut, and the pipeline lives") {
+  NEED_BROKER();
+  TestPipelineOptions options;
+  options.partitions = 1;
+  options.input_settings = {{"max.message.bytes", "5000000"}};
+  options.on_error = "{to: letters}";
+  options.more_sinks = "  letters:\n    kafka: {topic: @-dead}\n";
+  TestPipeline world(*kafka, "large-letters", options);
+  world.topics().create_topic(world.name() + "-dead", 1, {{"max.message.bytes", "50000"}});
+  std::string poison = "{\"customer_id\": ";  // not compressible: the broker counts what is left of it
+  for (uint64_t x = 1; poison.size() < 990'000; x = x * 6364136223846793005u + 1442695040888963407u)
+    poison += static_cast<char>(' ' + (x >> 33) % 90);
+  for (int i = 0; i < 3; i++) world.topics().produce(world.in(), "the key", poison, 0);
+  world.topics().produce(world.in(), "c", order("after", "7"), 0);
+  auto daemon = world.start();
+  REQUIRE_MESSAGE(world.caught_up(), daemon->log());
+  CHECK(daemon->stop() == 0);
+  const std::vector<Letter> letters = letters_of(world);
+  REQUIRE_MESSAGE(letters.size() == 3, daemon->log());
+  for (const Letter& letter : letters) {
+    CHECK(letter.key == "the key");
+    CHECK(letter.value.size() > 40'000);
+    CHECK(letter.value == poison.substr(0, letter.value.size()));
+    CHECK(letter.headers.at("truncated") == std::to_string(poison.size()));
+  }
+  CHECK_MESSAGE(daemon->log().find("cut to") != std::string::npos, daemon->log());
+  CHECK(last_row(world, "after")["revenue"] == 7);
+}
+
 TEST_CASE("an overflow in sum under fail stops the pipeline, under drop it is counted") {
   NEED_BROKER();
   TestPipelineOptions options;

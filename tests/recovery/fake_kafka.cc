@@ -153,6 +153,7 @@ class FakeProducer : public KafkaProducer {
     if (cluster_.deliver_at_once) deliver();
     return Produced::kQueued;
   }
+  size_t record_limit(KafkaTopic*) override { return 1'000'000; }
   void poll(int timeout_ms) override { cluster_.clock.advance_ms(timeout_ms); }
   Status flush(int) override {
     deliver();

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,10 @@ class SmallProducer : public KafkaProducer {
   }
   Produced produce(KafkaTopic*, const KafkaRecordOut& record) override {
     if (room == 0) return Produced::kQueueFull;
+    if (record_bytes(record) > limit) return Produced::kTooLarge;
+    headers.clear();
+    for (uint32_t i = 0; i < record.header_count; i++)
+      headers[std::string(record.headers[i].name)] = record.headers[i].value;
     if (record.key == too_large) return Produced::kTooLarge;
     if (!failure.is_ok()) return Produced::kFailed;
     room--;
@@ -33,8 +38,12 @@ class SmallProducer : public KafkaProducer {
                       (record.value.data() == nullptr ? "(none)" : std::string(record.value)));
     return Produced::kQueued;
   }
+  size_t record_limit(KafkaTopic*) override { return limit; }
   void poll(int) override {}
-  Status flush(int) override { return Status::ok(); }
+  Status flush(int) override {
+    flushes++;
+    return Status::ok();
+  }
   Status error() const override { return failure; }
   std::vector<int64_t> last_delivered(KafkaTopic*) const override { return {}; }
   Status init_transactions(int) override { return Status::ok(); }
@@ -48,6 +57,9 @@ class SmallProducer : public KafkaProducer {
   int created_partitions = 0;
   size_t room = 1000;
   std::string too_large = "none";
+  size_t limit = 1'000'000;
+  size_t flushes = 0;
+  std::map<std::string, std::string> headers;  // of the last record
   Status failure;
   std::vector<std::string> records;
 };
@@ -138,6 +150,85 @@ TEST_CASE("a record too large is refused once and the rest is written") {
   CHECK(test.sink->write(batch, &cursor).value() == Written::kOk);
   CHECK(test.refused == decltype(test.refused){{1u, Code::kRecordTooLarge}});
   CHECK(test.producer.records.size() == 2);
+}
+
+namespace {
+
+Batch dead_letters(const std::vector<std::pair<std::string, std::string>>& keys_and_values, const std::string& error) {
+  const Schema schema = dead_letter_schema();
+  auto arena = std::make_shared<Arena>();
+  const auto rows = static_cast<uint32_t>(keys_and_values.size());
+  Batch batch;
+  batch.rows = rows;
+  std::vector<ColumnBuilder> columns;
+  for (const Field& field : schema) columns.emplace_back(field.type, arena, rows);
+  for (uint32_t i = 0; i < rows; i++) {
+    columns[0].strings[i] = arena->copy(keys_and_values[i].second);
+    columns[1].strings[i] = arena->copy(keys_and_values[i].first);
+    columns[2].strings[i] = arena->copy(error);
+    columns[3].strings[i] = "paid";
+    columns[4].strings[i] = "orders";
+    columns[5].ints[i] = 1;
+    columns[6].ints[i] = 17;
+  }
+  for (ColumnBuilder& column : columns) batch.columns.push_back(column.finish(rows));
+  batch.owners.push_back(arena);
+  return batch;
+}
+
+}  // namespace
+
+TEST_CASE("a dead letter over the limit is cut to it, and says so") {
+  SinkTest test;
+  test.producer.limit = 2000;
+  SinkPlanContext plan_context;
+  plan_context.dead_letters = plan_context.dead_letters_only = true;
+  REQUIRE(test.plan->plan(plan_context, {dead_letter_schema(), EdgeType::kAppend, {}}, test.diagnostics));
+  test.sink = test.plan->make();
+  REQUIRE(test.sink->open(test.context, true, std::nullopt).is_ok());
+  const std::string long_value(5000, 'v');
+  uint32_t cursor = 0;
+
+  CHECK(test.sink->write(dead_letters({{"key", "short"}}, "no number"), &cursor).value() == Written::kOk);
+  CHECK(test.producer.records.back() == "key=short");
+  CHECK(test.producer.headers.count("truncated") == 0);
+  CHECK(test.sink->dead_letters_cut() == 0);
+
+  cursor = 0;
+  CHECK(test.sink->write(dead_letters({{"key", long_value}}, "no number"), &cursor).value() == Written::kOk);
+  CHECK(test.producer.records.back().starts_with("key=vvv"));
+  CHECK(test.producer.records.back().size() > 1500);
+  CHECK(test.producer.headers["truncated"] == "5000");
+  CHECK(test.producer.headers["error"] == "no number");
+  CHECK(test.producer.headers["offset"] == "17");
+  CHECK(test.sink->dead_letters_cut() == 1);
+
+  cursor = 0;  // a long key and a long reason: something of everything
+  const Batch long_everywhere = dead_letters({{std::string(3000, 'k'), long_value}}, std::string(3000, 'e'));
+  CHECK(test.sink->write(long_everywhere, &cursor).value() == Written::kOk);
+  CHECK(test.producer.records.back().find("kkkk=vvvv") != std::string::npos);
+  CHECK(test.producer.headers["error"].starts_with("eeee"));
+  CHECK(test.producer.headers["truncated"] == "5000");
+  CHECK(test.producer.headers["offset"] == "17");
+  CHECK(test.sink->dead_letters_cut() == 2);
+  CHECK(test.producer.records.size() == 3);
+  CHECK(test.refused.empty());
+}
+
+TEST_CASE("dead letters that together are over a topic's limit do not share a batch") {
+  SinkTest test;
+  test.producer.limit = 2000;
+  SinkPlanContext plan_context;
+  plan_context.dead_letters = plan_context.dead_letters_only = true;
+  REQUIRE(test.plan->plan(plan_context, {dead_letter_schema(), EdgeType::kAppend, {}}, test.diagnostics));
+  test.sink = test.plan->make();
+  REQUIRE(test.sink->open(test.context, true, std::nullopt).is_ok());
+  const std::string value(700, 'v');
+  uint32_t cursor = 0;
+  const Batch batch = dead_letters({{"a", value}, {"b", value}, {"c", value}, {"d", value}, {"e", value}}, "bad");
+  CHECK(test.sink->write(batch, &cursor).value() == Written::kOk);
+  CHECK(test.producer.records.size() == 5);
+  CHECK(test.producer.flushes == 2);
 }
 
 TEST_CASE("a failed producer ends the sink with its reason") {

@@ -298,8 +298,8 @@ class KillCampaign {
     note_progress();
   }
 
-  // One life that ends at a named point. A point that is not passed (there was nothing to restore, the input ended) gets
-  // another life behind the others.
+  // One life that ends at a named point. A point that is not passed (nothing to restore, the input ended) gets another
+  // life behind the others.
   void crash_point_life() {
     const CrashPoint point = points_.front();
     points_.pop_front();
