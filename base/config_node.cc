@@ -65,10 +65,11 @@ class EventCollector : public YAML::EventHandler {
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     size_t begin = offset_of(mark);
     const Location at = cursor_.locate(begin);
-    const Diagnostic cause = {.code = LintCode::kAlias,
-                              .at = aliases_.emplace(anchor, at).first->second,  // the first use
-                              .message = "aliases are refused",
-                              .hint = "write the value out, or quote an expression that starts with *"};
+    Diagnostic cause;
+    cause.code = LintCode::kAlias;
+    cause.at = aliases_.emplace(anchor, at).first->second;  // the first use
+    cause.message = "aliases are refused";
+    cause.hint = "write the value out, or quote an expression that starts with *";
     diagnostics_.explain(at, at, cause);
     const bool merged = !open_.empty() && open_.back().merge_key;  // refused at the key
     if (!merged) diagnostics_.error(cause.code, at, cause.message, cause.hint);
@@ -437,12 +438,13 @@ class ConfigTreeBuilder {
     if (!split) return;
     split_end_ = split->end;
     const std::string key = data.has_key ? data.key + ": " : "";
-    diagnostics_.explain(data.at, source_->locate(split->end),
-                         {.code = LintCode::kExpressionUnquoted,
-                          .at = data.at,
-                          .message = split->comment ? "YAML reads the rest of this expression as a comment"
-                                                    : "YAML splits this expression",
-                          .hint = "quote this: " + key + single_quoted(split->whole)});
+    Diagnostic cause;
+    cause.code = LintCode::kExpressionUnquoted;
+    cause.at = data.at;
+    cause.message =
+        split->comment ? "YAML reads the rest of this expression as a comment" : "YAML splits this expression";
+    cause.hint = "quote this: " + key + single_quoted(split->whole);
+    diagnostics_.explain(data.at, source_->locate(split->end), std::move(cause));
   }
 
   void substitute_into(ConfigNode::Data& data, RawNode& raw) {

@@ -29,7 +29,11 @@ void sleep_ms(int ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms
 class KillCampaign {
  public:
   explicit KillCampaign(const CampaignOptions& options)
-      : options_(options), topics_(options.bootstrap), random_(options.orders.seed), folder_(options.folder) {
+      : options_(options),
+        topics_(options.bootstrap),
+        random_(options.orders.seed),
+        folder_(options.folder),
+        max_life_ms_(options.max_life_ms) {
     for (const std::string& point : options.crash_points) points_.push_back({point, 1});
   }
 
@@ -61,7 +65,9 @@ class KillCampaign {
 
   void run_changelog() {
     start_loading();
-    first_life();
+    life_with_progress();  // topics are made and the broker warms up
+    // On a busy machine lives are longer, so that about half of them decide something.
+    max_life_ms_ = std::max(options_.max_life_ms, 2 * life_with_progress());
     for (size_t i = 0; i < options_.kills; i++) random_life();
     while (!points_.empty()) crash_point_life();
     finish_loading();
@@ -241,22 +247,29 @@ class KillCampaign {
   bool every(size_t n) const { return n > 0 && !is_local() && (result_.lives + 1) % n == 0; }
   int random_ms(int low, int high) { return low + static_cast<int>(random_() % static_cast<uint64_t>(high - low + 1)); }
 
-  // Topics are made and the broker warms up; killed as soon as something is decided.
-  void first_life() {
+  // Killed as soon as something is decided; returns the milliseconds that took.
+  int life_with_progress() {
+    const int64_t before = topics_.committed_offsets(options_.name, in());
+    const auto began = std::chrono::steady_clock::now();
     const auto daemon = start();
-    for (int i = 0; i < 300 && topics_.committed_offsets(options_.name, in()) == 0; i++) {
-      if (const auto status = daemon->wait(100)) return note_exit(*status);
+    for (int i = 0; i < 600 && topics_.committed_offsets(options_.name, in()) <= before; i++) {
+      if (const auto status = daemon->wait(50)) {
+        note_exit(*status);
+        return 0;
+      }
     }
+    const auto took = std::chrono::steady_clock::now() - began;
     daemon->signal(SIGKILL);
     daemon->wait(10'000);
     note_progress();
+    return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(took).count());
   }
 
   void random_life() {
     if (every(options_.rival_every)) return rival_life();
     if (every(options_.late_commit_every)) return late_commit_life();
     const auto daemon = start();
-    if (const auto status = daemon->wait(random_ms(options_.min_life_ms, options_.max_life_ms))) {
+    if (const auto status = daemon->wait(random_ms(options_.min_life_ms, max_life_ms_))) {
       return note_exit(*status);
     }
     daemon->signal(SIGKILL);
@@ -380,6 +393,7 @@ class KillCampaign {
   TopicClient topics_;
   std::mt19937_64 random_;
   fs::path folder_;
+  int max_life_ms_;
   CampaignResult result_;
   std::thread loader_;
   std::string loader_problem_;
