@@ -117,7 +117,7 @@ Status AggregateOutput::report(const Batch& result, const Batch* input, RowError
                 entries.end());
   reported_ = entries.size();
   if (entries.empty()) return Status::ok();
-  if (input == nullptr) return out.fail_rows(result, errors);
+  if (input == nullptr) return out.fail_results(result, errors);
   RowErrors of_output;  // rows that answer no row of the input
   RowErrors of_input;   // a row of the input that shows several windows fails once
   for (auto& entry : entries) {

@@ -29,6 +29,8 @@ class Collector {
   // Rows on which an expression failed. Applies the on_error policy of the batch's source (fail: returns the error;
   // drop: counts; dead letter), and counts them.
   virtual Status fail_rows(const Batch& batch, const RowErrors& errors) = 0;
+  // The same for rows with the columns of the operator's output, where no row of the input is to blame.
+  virtual Status fail_results(const Batch& batch, const RowErrors& errors) { return fail_rows(batch, errors); }
 };
 
 // What the runtime gives an instance.

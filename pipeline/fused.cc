@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/check.h"
+#include "formats/format.h"
 
 namespace millrace {
 
@@ -66,7 +67,7 @@ class FusedOperators::Node : public Collector {
   }
   Status emit_side(const std::string&, Batch batch) override { return fused_.deliver(planned_.late_targets, batch); }
   Status fail_rows(const Batch& batch, const RowErrors& errors) override {
-    return fused_.fail_rows(planned_.spec->id, failures_, batch, errors);
+    return fused_.fail_rows(planned_.spec->id, failures_, batch, errors, planned_.input);
   }
   Operator& op() { return *op_; }
   void count(Counts& counts) const {
@@ -87,9 +88,10 @@ class FusedOperators::Node : public Collector {
 
 // The way into a keyed operator: key bytes and shards of each row, then a selection per lane.
 struct FusedOperators::Exchange {
-  Exchange(const KeySpec& key, const Schema& input, uint32_t shards, const std::string& id)
-      : encoder(key, input, shards), operator_id(id) {}
+  Exchange(const KeySpec& key, const Schema& columns, uint32_t shards, const std::string& id)
+      : encoder(key, columns, shards), input(columns), operator_id(id) {}
   KeyEncoder encoder;
+  const Schema& input;
   std::string operator_id;
   std::vector<size_t> channels;
   RowErrors errors;
@@ -155,7 +157,8 @@ Status FusedOperators::exchange(size_t index, uint32_t input, const Batch& batch
   exchange.errors.clear();
   Batch keyed = exchange.encoder.encode(batch, arenas_.take(), exchange.errors);
   if (!exchange.errors.empty()) {
-    MR_RETURN_IF_ERROR(fail_rows(exchange.operator_id, exchange.failures, batch, exchange.errors));
+    MR_RETURN_IF_ERROR(fail_rows(exchange.operator_id, exchange.failures, batch, exchange.errors,
+                                 exchange.input));
   }
   if (keyed.live() == 0) return Status::ok();
   const size_t lanes = exchange.channels.size();
@@ -188,12 +191,19 @@ std::string row_origin(const Batch& batch, uint32_t row) {
          std::to_string(rows.offset[row]);
 }
 
+const PlannedSource* source_to_decide(const Plan& plan, const Batch& batch) {
+  if (batch.source_rows != nullptr) return &plan.sources[batch.source_rows->source];
+  const ErrorPolicy& first = plan.sources.front().spec->on_error;
+  const bool agreed = std::all_of(plan.sources.begin(), plan.sources.end(), [&](const PlannedSource& source) {
+    return source.spec->on_error.kind == first.kind && source.spec->on_error.sink == first.sink;
+  });
+  return agreed ? &plan.sources.front() : nullptr;
+}
+
 Status FusedOperators::fail_rows(const std::string& operator_name, NodeCounts& counts, const Batch& batch,
-                                 const RowErrors& errors) {
-  const bool from_source = batch.source_rows != nullptr;
-  const PlannedSource* source = from_source ? &plan_.sources[batch.source_rows->source] : nullptr;
-  const ErrorPolicy::Kind kind = from_source ? source->spec->on_error.kind : ErrorPolicy::Kind::kFail;
-  switch (kind) {
+                                 const RowErrors& errors, const Schema& schema) {
+  const PlannedSource* source = source_to_decide(plan_, batch);
+  switch (source == nullptr ? ErrorPolicy::Kind::kFail : source->spec->on_error.kind) {
     case ErrorPolicy::Kind::kFail: {
       const RowErrors::Entry& first = errors.entries.front();
       const std::string origin = row_origin(batch, first.row);
@@ -203,20 +213,43 @@ Status FusedOperators::fail_rows(const std::string& operator_name, NodeCounts& c
     case ErrorPolicy::Kind::kDrop: counts.dropped_evaluation += errors.entries.size(); break;
     case ErrorPolicy::Kind::kDeadLetter:
       counts.dead_letters += errors.entries.size();
-      send_dead_letters(source->dead_letter_sink, operator_name, batch, errors);
+      send_dead_letters(source->dead_letter_sink, operator_name, batch, errors, schema);
       break;
   }
   return Status::ok();
 }
 
-DeadLetter dead_letter_of(const Batch& batch, uint32_t row, std::string error, std::string operator_name) {
-  const SourceRows& rows = *batch.source_rows;
-  const PartitionName& name = (*rows.partitions)[rows.partition[row]];
+namespace {
+
+// Columns that nobody reads are not there.
+std::string row_as_json(const Batch& batch, uint32_t row, const Schema& schema) {
+  std::string text = "{";
+  for (size_t i = 0; i < schema.size() && i < batch.columns.size(); i++) {
+    if (batch.columns[i] == nullptr) continue;
+    if (text.size() > 1) text += ',';
+    append_json_string(schema[i].name, text);
+    text += ':';
+    append_json_value(*batch.columns[i], row, text);
+  }
+  return text + "}";
+}
+
+}  // namespace
+
+DeadLetter dead_letter_of(const Batch& batch, uint32_t row, const Schema& schema, std::string error,
+                          std::string operator_name) {
   DeadLetter letter;
-  if (rows.payload) letter.value = rows.payload[row];
-  if (rows.key) letter.key = rows.key[row];
   letter.error = std::move(error);
   letter.operator_name = std::move(operator_name);
+  if (batch.source_rows == nullptr) {
+    letter.value = row_as_json(batch, row, schema);
+    if (batch.event_time_ms) letter.timestamp_ms = batch.event_time_ms[row];
+    return letter;
+  }
+  const SourceRows& rows = *batch.source_rows;
+  const PartitionName& name = (*rows.partitions)[rows.partition[row]];
+  if (rows.payload && rows.payload[row].data() != nullptr) letter.value = rows.payload[row];
+  if (rows.key) letter.key = rows.key[row];
   letter.topic = name.topic;
   letter.partition = name.partition;
   letter.offset = rows.offset[row];
@@ -225,10 +258,10 @@ DeadLetter dead_letter_of(const Batch& batch, uint32_t row, std::string error, s
 }
 
 void FusedOperators::send_dead_letters(size_t sink, const std::string& operator_name, const Batch& batch,
-                                       const RowErrors& errors) {
+                                       const RowErrors& errors, const Schema& schema) {
   std::vector<DeadLetter> letters;
   for (const RowErrors::Entry& entry : errors.entries)
-    letters.push_back(dead_letter_of(batch, entry.row, entry.message, operator_name));
+    letters.push_back(dead_letter_of(batch, entry.row, schema, entry.message, operator_name));
   outputs_.send(routes_.sinks.at(sink), make_dead_letters(letters), 0);
 }
 
@@ -259,13 +292,18 @@ Batch make_dead_letters(const std::vector<DeadLetter>& letters) {
         columns[column].strings[i] = arena->copy(value);
       batch.bytes += value.size() + 64;
     };
-    text(0, letter.value);
+    text(0, letter.value ? std::string_view(*letter.value) : std::string_view());
     text(1, letter.key);
     text(2, letter.error);
     text(3, letter.operator_name);
     text(4, letter.topic);
-    columns[5].ints[i] = letter.partition;
-    columns[6].ints[i] = letter.offset;
+    if (letter.topic.data() == nullptr) {
+      columns[5].set_null(i);
+      columns[6].set_null(i);
+    } else {
+      columns[5].ints[i] = letter.partition;
+      columns[6].ints[i] = letter.offset;
+    }
     times[i] = letter.timestamp_ms;
   }
   for (ColumnBuilder& column : columns) batch.columns.push_back(column.finish(rows));

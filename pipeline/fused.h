@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,10 +41,12 @@ class FusedOperators {
   // Sends a batch to every target.
   Status deliver(const std::vector<Target>& targets, const Batch& batch);
   // Applies the on_error policy of the batch's source to rows on which `operator_name` failed; counts into the given
-  // counts.
-  Status fail_rows(const std::string& operator_name, NodeCounts& counts, const Batch& batch, const RowErrors& errors);
+  // counts. schema: of the batch; rows that come from no record are dead letters by their columns.
+  Status fail_rows(const std::string& operator_name, NodeCounts& counts, const Batch& batch, const RowErrors& errors,
+                   const Schema& schema);
   // Sends rows of a source to a sink of dead letters.
-  void send_dead_letters(size_t sink, const std::string& operator_name, const Batch& batch, const RowErrors& errors);
+  void send_dead_letters(size_t sink, const std::string& operator_name, const Batch& batch, const RowErrors& errors,
+                         const Schema& schema);
   // Adds what the operators have counted since they were opened.
   void count(Counts& counts) const;
 
@@ -62,21 +65,26 @@ class FusedOperators {
   std::map<size_t, std::unique_ptr<Exchange>> exchanges_;
 };
 
+// Whose on_error decides about rows of the batch: their source, or, for rows that a keyed operator has made of many
+// records, any source if all sources of the pipeline have the same on_error. nullptr: nobody, the pipeline stops.
+const PlannedSource* source_to_decide(const Plan& plan, const Batch& batch);
+
 // A dead-letter row: the raw record and why it could not be processed.
 struct DeadLetter {
-  std::string_view value;
+  std::optional<std::string> value;
   std::string_view key;  // data() == nullptr: none
   std::string error;
   std::string operator_name;
-  std::string_view topic;
+  std::string_view topic;  // data() == nullptr: from no record; no partition and no offset either
   int64_t partition = 0;
   int64_t offset = 0;
   int64_t timestamp_ms = kNoTime;
 };
 // A batch of dead_letter_schema(); copies everything.
 Batch make_dead_letters(const std::vector<DeadLetter>& letters);
-// The dead letter of a source row. Precondition: batch.source_rows.
-DeadLetter dead_letter_of(const Batch& batch, uint32_t row, std::string error, std::string operator_name);
+// The dead letter of a row: its record, or the row as a JSON object where there is none.
+DeadLetter dead_letter_of(const Batch& batch, uint32_t row, const Schema& schema, std::string error,
+                          std::string operator_name);
 // "topic orders, partition 3, offset 17" of a source row; "" behind a keyed operator.
 std::string row_origin(const Batch& batch, uint32_t row);
 

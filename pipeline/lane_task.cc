@@ -273,7 +273,11 @@ Status LaneTask::emit(Batch batch) {
 Status LaneTask::emit_side(const std::string&, Batch batch) { return fused_->deliver(planned_.late_targets, batch); }
 
 Status LaneTask::fail_rows(const Batch& batch, const RowErrors& errors) {
-  return fused_->fail_rows(planned_.spec->id, failures_, batch, errors);
+  return fused_->fail_rows(planned_.spec->id, failures_, batch, errors, planned_.input);
+}
+
+Status LaneTask::fail_results(const Batch& batch, const RowErrors& errors) {
+  return fused_->fail_rows(planned_.spec->id, failures_, batch, errors, planned_.spec->plan->output().schema);
 }
 
 }  // namespace millrace

@@ -46,6 +46,7 @@ class LaneTask : public Task, private Collector {
   Status emit(Batch batch) override;
   Status emit_side(const std::string& port, Batch batch) override;
   Status fail_rows(const Batch& batch, const RowErrors& errors) override;
+  Status fail_results(const Batch& batch, const RowErrors& errors) override;
 
   void schedule();
   void turn();

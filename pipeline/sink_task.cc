@@ -117,7 +117,7 @@ void SinkTask::commit(uint64_t epoch, bool finish) {
 // A row that the sink cannot take (larger than the broker allows, a value that does not encode): the policy of the
 // row's source decides, as for any other bad record.
 Status SinkTask::refuse(const Batch& batch, uint32_t row, Code code, const std::string& why) {
-  const PlannedSource* source = batch.source_rows ? &plan_.sources[batch.source_rows->source] : nullptr;
+  const PlannedSource* source = source_to_decide(plan_, batch);
   const ErrorPolicy::Kind kind = source ? source->spec->on_error.kind : ErrorPolicy::Kind::kFail;
   counts_.out--;
   if (kind == ErrorPolicy::Kind::kDrop) {
@@ -127,7 +127,8 @@ Status SinkTask::refuse(const Batch& batch, uint32_t row, Code code, const std::
   const auto channel = source ? dead_letters_.find(source->dead_letter_sink) : dead_letters_.end();
   if (kind == ErrorPolicy::Kind::kDeadLetter && channel != dead_letters_.end()) {
     counts_.dead_letters++;
-    outputs_.send(channel->second, make_dead_letters({dead_letter_of(batch, row, why, planned_.spec->name)}), 0);
+    const DeadLetter letter = dead_letter_of(batch, row, planned_.input.schema, why, planned_.spec->name);
+    outputs_.send(channel->second, make_dead_letters({letter}), 0);
     return Status::ok();
   }
   const std::string origin = row_origin(batch, row);

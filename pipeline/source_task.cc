@@ -314,7 +314,7 @@ Status SourceTask::evaluate_event_times(Batch& batch, int64_t* times) {
   });
   keep_first_per_row(errors);
   if (!errors.empty()) {
-    MR_RETURN_IF_ERROR(fused_->fail_rows(planned_.spec->name, counts_, batch, errors));
+    MR_RETURN_IF_ERROR(fused_->fail_rows(planned_.spec->name, counts_, batch, errors, planned_.edge.schema));
     MR_RETURN_IF_ERROR(drop_bad_rows(batch, errors));
   }
   // Floor, so that times before 1970 fall into the millisecond they belong to.
@@ -337,7 +337,7 @@ Status SourceTask::refuse_future(Batch& batch) {
   if (planned_.future_sink != kNoIndex) {
     counts_.dropped_future -= errors.entries.size();
     counts_.dead_letters += errors.entries.size();
-    fused_->send_dead_letters(planned_.future_sink, planned_.spec->name, batch, errors);
+    fused_->send_dead_letters(planned_.future_sink, planned_.spec->name, batch, errors, planned_.edge.schema);
   }
   return drop_bad_rows(batch, errors);
 }
@@ -353,7 +353,7 @@ Status SourceTask::stamp_watermarks(Batch& batch) {
   });
   if (!errors.empty()) {
     keep_first_per_row(errors);
-    MR_RETURN_IF_ERROR(fused_->fail_rows(planned_.spec->name, counts_, batch, errors));
+    MR_RETURN_IF_ERROR(fused_->fail_rows(planned_.spec->name, counts_, batch, errors, planned_.edge.schema));
     MR_RETURN_IF_ERROR(drop_bad_rows(batch, errors));
   }
   const ArenaPtr arena = arenas_.take();
@@ -402,7 +402,7 @@ Status SourceTask::fail_decode(const Batch& batch, const RowErrors& errors) {
     return Status::user(Code::kDecode, "source " + planned_.spec->name + ": " + first.message + " (" +
                                            row_origin(batch, first.row) + "; on_error: fail)");
   }
-  return fused_->fail_rows(planned_.spec->name, counts_, batch, errors);
+  return fused_->fail_rows(planned_.spec->name, counts_, batch, errors, planned_.edge.schema);
 }
 
 }  // namespace millrace
