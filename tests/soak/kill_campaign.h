@@ -21,7 +21,7 @@ struct CampaignOptions {
   uint64_t per_second = 20'000;  // how fast orders flow while the pipeline is killed (local: at crash points)
   size_t kills = 5;              // at random moments
   int min_life_ms = 150, max_life_ms = 1500;  // changelog: longer where a start takes longer
-  std::vector<std::string> crash_points;  // "name:n", a life each, up to four
+  std::vector<std::string> crash_points;  // "name:n", a life each, up to six
   int crash_point_wait_ms = 8000;         // a point that is not passed by then is tried again later
   size_t wipe_every = 0;                  // 0: never; n: the state directory is deleted before every n-th life
   // Every n-th life has a rival on another data directory for its second half. changelog only; 0: never.

@@ -25,9 +25,17 @@ using List = std::unique_ptr<rd_kafka_topic_partition_list_t, ListDeleter>;
   throw std::runtime_error(what + ": " + rd_kafka_err2str(error));
 }
 
-Client make_client(rd_kafka_type_t type, const std::string& bootstrap, const Settings& settings) {
+// lost: producers; what became of the last record that was not delivered. Outlives the client.
+Client make_client(rd_kafka_type_t type, const std::string& bootstrap, const Settings& settings,
+                   rd_kafka_resp_err_t* lost = nullptr) {
   char error[512];
   rd_kafka_conf_t* conf = rd_kafka_conf_new();
+  if (lost != nullptr) {
+    rd_kafka_conf_set_opaque(conf, lost);
+    rd_kafka_conf_set_dr_msg_cb(conf, [](rd_kafka_t*, const rd_kafka_message_t* message, void* opaque) {
+      if (message->err) *static_cast<rd_kafka_resp_err_t*>(opaque) = message->err;
+    });
+  }
   rd_kafka_conf_set(conf, "bootstrap.servers", bootstrap.c_str(), error, sizeof error);
   for (const auto& [name, value] : settings)
     if (rd_kafka_conf_set(conf, name.c_str(), value.c_str(), error, sizeof error) != RD_KAFKA_CONF_OK)
@@ -134,24 +142,28 @@ void TopicClient::delete_records(const std::string& topic, int32_t partition, in
 
 void TopicClient::produce(const std::string& topic, const std::string& key, const std::string& value,
                           int32_t partition) const {
+  rd_kafka_resp_err_t lost = RD_KAFKA_RESP_ERR_NO_ERROR;
   const Client client = make_client(RD_KAFKA_PRODUCER, bootstrap_,
-                                    {{"partitioner", "murmur2_random"}, {"message.max.bytes", "50000000"}});
+                                    {{"partitioner", "murmur2_random"}, {"message.max.bytes", "50000000"}}, &lost);
   rd_kafka_topic_t* handle = rd_kafka_topic_new(client.get(), topic.c_str(), nullptr);
   const int sent = rd_kafka_produce(handle, partition, RD_KAFKA_MSG_F_COPY, const_cast<char*>(value.data()),
                                     value.size(), key.data(), key.size(), nullptr);
   const rd_kafka_resp_err_t error = sent == 0 ? rd_kafka_flush(client.get(), 30'000) : rd_kafka_last_error();
   rd_kafka_topic_destroy(handle);
-  if (error) fail("produce to " + topic, error);
+  if (error || lost) fail("produce to " + topic, error ? error : lost);
 }
 
 uint64_t TopicClient::load(const std::string& topic, const OrdersOptions& options, uint64_t first, uint64_t end,
                            uint64_t per_second, const std::function<bool()>& more) const {
+  rd_kafka_resp_err_t lost = RD_KAFKA_RESP_ERR_NO_ERROR;
   const Client client = make_client(RD_KAFKA_PRODUCER, bootstrap_,
                                     {{"linger.ms", "5"},
                                      {"partitioner", "murmur2_random"},
                                      {"compression.type", "lz4"},
                                      {"enable.idempotence", "true"},
-                                     {"queue.buffering.max.messages", "1000000"}});
+                                     {"message.timeout.ms", "0"},  // a broker that stands still loses nothing
+                                     {"queue.buffering.max.messages", "100000"}},
+                                    &lost);
   rd_kafka_topic_t* handle = rd_kafka_topic_new(client.get(), topic.c_str(), nullptr);
   const auto start = std::chrono::steady_clock::now();
   uint64_t i = first;
@@ -165,9 +177,9 @@ uint64_t TopicClient::load(const std::string& topic, const OrdersOptions& option
     if (per_second > 0 && i % 100 == 0)
       std::this_thread::sleep_until(start + std::chrono::microseconds((i - first) * 1'000'000 / per_second));
   }
-  const rd_kafka_resp_err_t error = rd_kafka_flush(client.get(), 60'000);
+  const rd_kafka_resp_err_t error = rd_kafka_flush(client.get(), 180'000);
   rd_kafka_topic_destroy(handle);
-  if (error) fail("load " + topic, error);
+  if (error || lost) fail("load " + topic, error ? error : lost);
   return i;
 }
 
