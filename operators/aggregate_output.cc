@@ -22,6 +22,7 @@ void AggregateOutput::begin(ArenaPtr arena, uint32_t max_rows) {
   max_rows_ = max_rows;
   rows_ = 0;
   only_inserts_ = true;
+  failed_.clear();
   changes_ = arena_->array<Change>(max_rows);
   event_times_ = arena_->array<int64_t>(max_rows);
   watermarks_ = arena_->array<int64_t>(max_rows);
@@ -48,6 +49,11 @@ uint32_t AggregateOutput::add_row(std::string_view key, Change change, int64_t e
   return rows_++;
 }
 
+void AggregateOutput::fail_row(uint32_t row, std::string message) {
+  for (auto& column : calls_) column->set_null(row);
+  failed_.entries.push_back({row, std::move(message)});
+}
+
 Status AggregateOutput::emit(bool has_watermark, const Batch* input, Collector& out, uint64_t& emitted) {
   Batch rows;
   rows.rows = rows_;
@@ -57,8 +63,8 @@ Status AggregateOutput::emit(bool has_watermark, const Batch* input, Collector& 
   rows.owners.push_back(arena_);
   rows.columns = virtual_columns();
   MR_RETURN_IF_ERROR(decode_keys(rows.columns));
-  RowErrors errors;
-  rows.columns = fields_.evaluate(rows, arena_, errors);
+  RowErrors errors = std::move(failed_);
+  rows.columns = fields_.evaluate(without_rows(rows, errors), arena_, errors);
   Batch result = without_rows(rows, errors);
   result.bytes = arena_->bytes();
   arena_.reset();

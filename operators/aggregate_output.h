@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -29,6 +30,8 @@ class AggregateOutput {
     if (starts_) starts_->ints[row] = window.start_ms * 1000;
     if (ends_) ends_->ints[row] = window.end_ms * 1000;
   }
+  // The row cannot be shown: it is reported instead. Its values need not be set.
+  void fail_row(uint32_t row, std::string message);
   uint32_t rows() const { return rows_; }
   uint64_t reported() const { return reported_; }
   // Values of call i; every row must be set unless it deletes its key.
@@ -56,6 +59,7 @@ class AggregateOutput {
   bool only_inserts_ = true;
   std::vector<std::string_view> keys_;
   std::vector<uint32_t> input_rows_;
+  RowErrors failed_;
   Change* changes_ = nullptr;  // these three: in the arena
   int64_t* event_times_ = nullptr;
   int64_t* watermarks_ = nullptr;

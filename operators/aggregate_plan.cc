@@ -171,8 +171,7 @@ std::string AggregatePlan::state_descriptor() const {
   text += "]";
   if (is_plain()) return text;
   text += " window=" + (program_.window.any() ? descriptor(program_.window) : "none");
-  AggregateProgram program;
-  program.emit = program_.emit;
+  AggregateProgram program = program_;
   program.gives_retractions = announces();
   return text + own_slots_descriptor(program);
 }

@@ -32,7 +32,12 @@ class StoredWindows : public StoredKeys {
   Status open(const OperatorContext& context, size_t shards, size_t max_bytes);
   bool may_hold(std::string_view key, uint16_t shard, uint32_t hash) const override;
 
-  // A window with this end is written. index: number of the shard on the lane.
+  // False: the state holds no window with this end. index: number of the shard on the lane.
+  bool may_hold_any(size_t index, int64_t end_ms) const {
+    const Shard& shard = shards_[index];
+    return end_ms <= shard.unknown_until_ms || shard.hashes.count(end_ms) > 0;
+  }
+  // A window with this end is written.
   void add(size_t index, int64_t end_ms, uint32_t hash);
   // No window that ends at or before end_ms can be asked for any more.
   void forget(size_t index, int64_t end_ms);

@@ -14,19 +14,19 @@ using Finds = WindowRows::Finds;
 // Was shown, and nobody needs to know how.
 constexpr std::string_view kShown;
 
-std::vector<AggregatePtr> own_slots(const AggregateProgram& program) {
-  std::vector<AggregatePtr> slots;
-  if (WindowBlocks::has_trigger(program)) slots.push_back(make_trigger_slot());
-  if (WindowBlocks::keeps_shown(program)) slots.push_back(make_kept_bytes_slot());
-  return slots;
-}
-
 bool row_by_row(const AggregateProgram& program) {
   const EmitSpec& emit = program.emit;
   return emit.early_count > 0 || emit.early_when != nullptr || (emit.discarding && emit.mode == EmitMode::kClose);
 }
 
 }  // namespace
+
+std::vector<AggregatePtr> WindowBlocks::own_slots(const AggregateProgram& program) {
+  std::vector<AggregatePtr> slots;
+  if (has_trigger(program)) slots.push_back(make_trigger_slot());
+  if (keeps_shown(program)) slots.push_back(make_kept_bytes_slot());
+  return slots;
+}
 
 bool WindowBlocks::has_trigger(const AggregateProgram& program) {
   return program.emit.early() || program.emit.min_interval_ms > 0;
@@ -36,13 +36,13 @@ bool WindowBlocks::keeps_shown(const AggregateProgram& program) {
   return has_trigger(program) && program.gives_retractions;
 }
 
-WindowBlocks::WindowBlocks(const AggregateProgram& program, const WindowTimes& times)
+WindowBlocks::WindowBlocks(const AggregateProgram& program, const WindowTimes& times, AggregateFold& fold)
     : program_(program),
       times_(times),
       has_trigger_(has_trigger(program)),
       keeps_shown_(keeps_shown(program)),
       row_by_row_(row_by_row(program)),
-      fold_(program, own_slots(program)),
+      fold_(fold),
       updates_(program, fold_),
       output_(program),
       before_(AggregateOutput::kMaxRows),

@@ -18,16 +18,16 @@ class TimerQueue;
 
 class WindowBlocks {
  public:
-  // All outlive the instance.
-  WindowBlocks(const AggregateProgram& program, const WindowTimes& times);
+  // All outlive the instance; fold was made with own_slots().
+  WindowBlocks(const AggregateProgram& program, const WindowTimes& times, AggregateFold& fold);
   void open(const OperatorContext& context, WindowTable* table, TimerQueue* clock_timers);
 
   // What blocks hold is needed by their program only: a trigger; the version last shown, for retractions that come
   // later than the epoch.
+  static std::vector<AggregatePtr> own_slots(const AggregateProgram& program);
   static bool has_trigger(const AggregateProgram& program);
   static bool keeps_shown(const AggregateProgram& program);
 
-  AggregateFold& fold() { return fold_; }
   AggregateUpdates& updates() { return updates_; }
   // Precondition: has_trigger.
   TriggerState& trigger(void* state) const {
@@ -69,7 +69,7 @@ class WindowBlocks {
   const bool has_trigger_;
   const bool keeps_shown_;
   const bool row_by_row_;  // a row may show its window and change what follows
-  AggregateFold fold_;
+  AggregateFold& fold_;
   AggregateUpdates updates_;
   AggregateOutput output_;  // rows that show their window at once, as running values
   size_t trigger_offset_ = 0;

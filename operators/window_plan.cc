@@ -1,5 +1,6 @@
 #include "operators/window_plan.h"
 
+#include "operators/hopping_operator.h"
 #include "operators/key_window_operator.h"
 #include "operators/window_blocks.h"
 #include "operators/window_operator.h"
@@ -31,12 +32,13 @@ bool appends(const WindowSpec& window, const EmitSpec& emit) {
 }
 
 std::string own_slots_descriptor(const AggregateProgram& program) {
-  return std::string(WindowBlocks::has_trigger(program) ? " trigger" : "") +
+  return std::string(is_sliced(program) ? " slices" : "") + (WindowBlocks::has_trigger(program) ? " trigger" : "") +
          (WindowBlocks::keeps_shown(program) ? " shown" : "");
 }
 
 std::unique_ptr<Operator> make_windowed_operator(std::shared_ptr<const AggregateProgram> program) {
   if (depends_on_rows(program->window)) return make_key_window_operator(std::move(program));
+  if (is_sliced(*program)) return make_hopping_operator(std::move(program));
   return make_window_operator(std::move(program));
 }
 

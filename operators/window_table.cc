@@ -28,17 +28,14 @@ uint64_t ordered_word(std::string_view key, size_t from) {
 
 }  // namespace
 
-WindowTable::WindowTable(const AccumulatorSet& set, bool with_start) : set_(set), with_start_(with_start) {}
-
-WindowTable::~WindowTable() { release_blocks(); }
-
-Status WindowTable::open(const OperatorContext& context) {
+Status WindowTable::open(const OperatorContext& context, const AccumulatorSet& set) {
   MR_CHECK(context.state != nullptr && context.lane < context.lanes);
+  set_ = &set;
   state_ = context.state;
   operator_id_ = context.operator_id;
   lane_ = context.lane;
   lanes_ = context.lanes;
-  cache_ = std::make_unique<LaneCache>(*state_, operator_id_, set_, context.cache_bytes);
+  cache_ = std::make_unique<LaneCache>(*state_, operator_id_, set, context.cache_bytes);
   shards_.clear();
   shards_.resize(context.shards > lane_ ? (context.shards - lane_ + lanes_ - 1) / lanes_ : 0);
   for (size_t i = 0; i < shards_.size(); i++) {
@@ -106,7 +103,6 @@ void WindowTable::touch(uint16_t id, int64_t end_ms, void* state) {
 
 Status WindowTable::peek(const std::string_view* keys, const uint16_t* shards, const WindowBounds* windows, size_t n,
                          const void** states) {
-  release_blocks();
   build_keys(keys, windows, n);
   std::vector<void*> cached(n);
   cache_->find(keys_.data(), n, cached.data());
@@ -123,7 +119,7 @@ Status WindowTable::peek(const std::string_view* keys, const uint16_t* shards, c
   for (size_t i = 0; i < missing.size(); i++) {
     if (found_.values[i].data() == nullptr) continue;
     void* block = take_block();
-    MR_RETURN_IF_ERROR(set_.decode(found_.values[i], block));
+    MR_RETURN_IF_ERROR(set_->decode(found_.values[i], block));
     states[missing[i]] = block;
   }
   found_.owners.clear();
@@ -154,18 +150,8 @@ void WindowTable::remove(void* state) {
 }
 
 void WindowTable::note_removed(Shard& shard, std::string_view key) {
-  shard.removed.emplace_back(key);
-  removed_bytes_ += key.size() + sizeof(std::string);
-}
-
-int64_t WindowTable::first_end(size_t* index) const {
-  int64_t first = kNoEnd;
-  for (size_t i = 0; i < shards_.size(); i++) {
-    if (shards_[i].next_end >= first) continue;
-    first = shards_[i].next_end;
-    *index = i;
-  }
-  return first;
+  shard.removed.add(key);
+  removed_bytes_ += key.size() + sizeof(uint32_t);
 }
 
 void WindowTable::find_next(Shard& shard) const {
@@ -226,67 +212,102 @@ Status WindowTable::add_stored(Shard& shard, uint16_t id, std::string_view key, 
   Entry entry = parse(visited_keys_.copy(key));
   entry.shard = id;
   entry.state = take_block();
-  MR_RETURN_IF_ERROR(set_.decode(value, entry.state));
+  MR_RETURN_IF_ERROR(set_->decode(value, entry.state));
   entries->push_back(entry);
   if (and_remove) note_removed(shard, key);
   return Status::ok();
 }
 
+WindowTable::Touched* WindowTable::touched_of(Shard& shard, int64_t end_ms) {
+  const auto found = shard.touched.find(end_ms);
+  if (found == shard.touched.end()) return nullptr;
+  sort(found->second);
+  return &found->second;
+}
+
 Status WindowTable::visit(size_t index, size_t limit, bool and_remove, std::vector<Entry>* entries, bool* done) {
-  release_blocks();
-  entries->clear();
   Shard& shard = shards_[index];
   const int64_t end_ms = shard.next_end;
-  MR_CHECK(end_ms != kNoEnd && limit > 0);
-  const auto found = shard.touched.find(end_ms);
-  Touched none;
-  Touched& touched = found == shard.touched.end() ? none : found->second;
-  sort(touched);
+  const size_t before = entries->size();
+  MR_CHECK(end_ms != kNoEnd && limit > before);
+  Walk walk{end_ms, shard.resume.empty() ? end_prefix(end_ms) : behind(shard.resume), touched_of(shard, end_ms),
+            and_remove};
   if (shard.stored_next == end_ms) {
-    MR_RETURN_IF_ERROR(visit_both(index, limit, and_remove, touched, entries));
+    MR_RETURN_IF_ERROR(walk_both(index, limit, walk, entries));
+    if (!walk.full) shard.stored_next = walk.behind;
   }
-  if (shard.stored_next != end_ms) {
-    while (touched.next < touched.states.size() && entries->size() < limit) add_touched(touched, and_remove, entries);
+  const auto left = [&] { return walk.touched != nullptr && walk.touched->next < walk.touched->states.size(); };
+  while (shard.stored_next != end_ms && left() && entries->size() < limit) {
+    add_touched(*walk.touched, and_remove, entries);
   }
-  *done = shard.stored_next != end_ms && touched.next == touched.states.size();
+  *done = shard.stored_next != end_ms && !left();
   if (*done) {
     finish_end(index, and_remove);
-  } else if (!entries->empty()) {
+  } else if (entries->size() > before) {
     shard.resume = entries->back().full_key;
   }
   return Status::ok();
 }
 
 // As far as the stored windows of the end go, or the limit. What has been touched stands for what is stored of it.
-Status WindowTable::visit_both(size_t index, size_t limit, bool and_remove, Touched& touched,
-                               std::vector<Entry>* entries) {
+Status WindowTable::walk_both(size_t index, size_t limit, Walk& walk, std::vector<Entry>* entries) {
   Shard& shard = shards_[index];
-  const int64_t end_ms = shard.next_end;
+  Touched none;
+  Touched& touched = walk.touched == nullptr ? none : *walk.touched;
   const auto touched_key = [&] { return cache_->view(touched.states[touched.next]).key; };
-  bool full = false;
-  int64_t next_end = kNoEnd;
   Status status;
-  const std::string from = shard.resume.empty() ? end_prefix(end_ms) : behind(shard.resume);
   MR_RETURN_IF_ERROR(state_->scan(
-      shard_id(index), operator_id_, from, table_end(kTable), [&](std::string_view key, std::string_view value) {
-        if (end_of(key) != end_ms) {
-          next_end = end_of(key);
+      shard_id(index), operator_id_, walk.from, table_end(kTable), [&](std::string_view key, std::string_view value) {
+        if (end_of(key) != walk.end_ms) {
+          walk.behind = end_of(key);
           return false;
         }
         while (touched.next < touched.states.size() && touched_key() < key && entries->size() < limit) {
-          add_touched(touched, and_remove, entries);
+          add_touched(touched, walk.and_remove, entries);
         }
-        full = entries->size() == limit;
-        if (full) return false;
+        walk.full = entries->size() >= limit;
+        if (walk.full) return false;
         if (touched.next < touched.states.size() && touched_key() == key) {
-          add_touched(touched, and_remove, entries);
+          add_touched(touched, walk.and_remove, entries);
         } else {
-          status = add_stored(shard, shard_id(index), key, value, and_remove, entries);
+          status = add_stored(shard, shard_id(index), key, value, walk.and_remove, entries);
         }
         return status.is_ok();
       }));
-  if (status.is_ok() && !full) shard.stored_next = next_end;
   return status;
+}
+
+Status WindowTable::read(size_t index, int64_t end_ms, std::string_view after, size_t limit,
+                         std::vector<Entry>* entries, bool* done) {
+  Shard& shard = shards_[index];
+  std::string from = end_prefix(end_ms);
+  if (!after.empty()) from.append(after).push_back('\0');
+  Walk walk{end_ms, from, touched_of(shard, end_ms), false};
+  if (walk.touched != nullptr) {
+    std::vector<void*>& states = walk.touched->states;
+    const auto first = std::lower_bound(states.begin(), states.end(), from, [&](void* state, const std::string& key) {
+      return cache_->view(state).key < key;
+    });
+    walk.touched->next = static_cast<size_t>(first - states.begin());
+  }
+  if (stored_.may_hold_any(index, end_ms)) MR_RETURN_IF_ERROR(walk_both(index, limit, walk, entries));
+  const auto left = [&] { return walk.touched != nullptr && walk.touched->next < walk.touched->states.size(); };
+  while (!walk.full && left() && entries->size() < limit) add_touched(*walk.touched, false, entries);
+  *done = !walk.full && !left();
+  if (walk.touched != nullptr) walk.touched->next = 0;
+  return Status::ok();
+}
+
+Status WindowTable::skip(size_t index, int64_t passed_ms) {
+  Shard& shard = shards_[index];
+  shard.passed_ms = std::max(shard.passed_ms, passed_ms);
+  if (shard.stored_next <= shard.passed_ms) {
+    std::string key;
+    MR_RETURN_IF_ERROR(first_stored(index, end_prefix(shard.passed_ms + 1), &key));
+    shard.stored_next = key.empty() ? kNoEnd : end_of(key);
+  }
+  find_next(shard);
+  return Status::ok();
 }
 
 void WindowTable::finish_end(size_t index, bool removed) {
@@ -341,10 +362,9 @@ Result<size_t> WindowTable::expire_stored(size_t index, int64_t end_ms, size_t l
           return false;
         }
         note_removed(shard, key);
-        removed++;
+        if (++removed == limit) shard.expired = key;
         return true;
       }));
-  if (removed > 0) shard.expired = shard.removed.back();
   shard.lowest = lowest;
   return removed;
 }
@@ -369,8 +389,12 @@ void WindowTable::cut(DeltaBuilder& delta) {
   keeps_removed_ = false;
   for (size_t i = 0; i < shards_.size(); i++) {
     Shard& shard = shards_[i];
-    for (const std::string& key : shard.removed) delta.remove(shard_id(i), operator_id_, key);
-    shard.removed.clear();
+    const char* key = shard.removed.bytes.data();
+    for (const uint32_t bytes : shard.removed.sizes) {
+      delta.remove(shard_id(i), operator_id_, {key, bytes});
+      key += bytes;
+    }
+    shard.removed = {};
     for (const auto& [end_ms, touched] : shard.touched) {
       if (end_ms > passed(shard)) shard.stored_next = std::min(shard.stored_next, end_ms);
       shard.lowest = std::min(shard.lowest, end_ms);
@@ -384,15 +408,15 @@ void WindowTable::cut(DeltaBuilder& delta) {
 
 void* WindowTable::take_block() {
   if (blocks_used_ == blocks_.size()) {
-    blocks_.push_back(std::make_unique<uint64_t[]>(set_.size() / sizeof(uint64_t)));
+    blocks_.push_back(std::make_unique<uint64_t[]>(set_->size() / sizeof(uint64_t)));
   }
   void* block = blocks_[blocks_used_++].get();
-  set_.create(block);
+  set_->create(block);
   return block;
 }
 
-void WindowTable::release_blocks() {
-  while (blocks_used_ > 0) set_.destroy(blocks_[--blocks_used_].get());
+void WindowTable::release() {
+  while (blocks_used_ > 0) set_->destroy(blocks_[--blocks_used_].get());
   visited_keys_.reset();
 }
 

@@ -24,19 +24,19 @@ namespace millrace {
 
 class WindowTable {
  public:
-  // with_start: several windows of a key may end at the same time; the start stands in the key, too. set outlives the
-  // table.
-  WindowTable(const AccumulatorSet& set, bool with_start);
-  ~WindowTable();
+  // with_start: several windows of a key may end at the same time; the start stands in the key, too.
+  explicit WindowTable(bool with_start) : with_start_(with_start) {}
+  ~WindowTable() { release(); }
   WindowTable(const WindowTable&) = delete;
-  Status open(const OperatorContext& context);
+  // set, the layout of blocks, outlives the table.
+  Status open(const OperatorContext& context, const AccumulatorSet& set);
 
   // states[i]: the block of key keys[i] in window windows[i], created empty if new. Pointers are valid until the next
   // cut.
   Status look_up(const std::string_view* keys, const uint16_t* shards, const WindowBounds* windows, size_t n,
                  void** states);
-  // The same without creating or changing anything; nullptr where there is none. Blocks are valid until the next call
-  // of any method.
+  // The same without creating or changing anything; nullptr where there is none. Blocks are valid until release() or a
+  // cut.
   Status peek(const std::string_view* keys, const uint16_t* shards, const WindowBounds* windows, size_t n,
               const void** states);
 
@@ -60,18 +60,25 @@ class WindowTable {
   // windows have not all been visited; kNoEnd: there is none. It may be that of windows that have been removed.
   static constexpr int64_t kNoEnd = INT64_MAX;
   size_t shards() const { return shards_.size(); }
+  size_t index_of(uint16_t shard) const { return (shard - lane_) / lanes_; }
+  uint16_t shard_id(size_t index) const { return static_cast<uint16_t>(lane_ + index * lanes_); }
   int64_t next_end(size_t index) const { return shards_[index].next_end; }
-  // The lowest of all; *index: the first shard that has it.
-  int64_t first_end(size_t* index) const;
   // Every window that ends at or before end_ms has been visited, in every shard: rows that come to such windows later
   // are no reason to visit them again. It never falls.
   void pass(int64_t end_ms) { all_passed_ms_ = std::max(all_passed_ms_, end_ms); }
   // Starts the walk of a shard behind `passed_ms`, and in the next end behind the key `resume`.
   Status start_walk(size_t index, int64_t passed_ms, std::string resume);
-  // Visits windows of next_end(index), at most `limit`, in the order of their keys. Valid until the next call of any
-  // method but entry() and remove(). `and_remove`: takes them out of the state; no row can come to them again. *done:
-  // those were the last, and next_end moves on.
+  // Appends windows of next_end(index), until there are `limit` entries, in the order of their keys. `and_remove`:
+  // takes them out of the state; no row can come to them again. *done: those were the last, and next_end moves on.
+  // Entries are valid until release() or a cut.
   Status visit(size_t index, size_t limit, bool and_remove, std::vector<Entry>* entries, bool* done);
+  // The same for any end, behind the key `after` (of rows), without moving on.
+  Status read(size_t index, int64_t end_ms, std::string_view after, size_t limit, std::vector<Entry>* entries,
+              bool* done);
+  // Moves on to ends behind passed_ms.
+  Status skip(size_t index, int64_t passed_ms);
+  // Frees what visit, read and peek have read.
+  void release();
   // Where the visit of next_end(index) has got to; empty: at its beginning.
   const std::string& resume(size_t index) const { return shards_[index].resume; }
 
@@ -92,6 +99,15 @@ class WindowTable {
     size_t sorted = 0;  // this many, from the first, are in order
     size_t next = 0;    // of these, the next to visit
   };
+  // Keys one behind the other.
+  struct KeyList {
+    std::vector<char> bytes;
+    std::vector<uint32_t> sizes;
+    void add(std::string_view key) {
+      bytes.insert(bytes.end(), key.begin(), key.end());
+      sizes.push_back(static_cast<uint32_t>(key.size()));
+    }
+  };
   struct Shard {
     std::map<int64_t, Touched> touched;  // by end, since the last cut
     int64_t recent_end = kNoEnd;         // a shortcut into `touched`
@@ -102,24 +118,32 @@ class WindowTable {
     int64_t stored_next = kNoEnd;  // no stored window ends in (passed, stored_next)
     std::string resume;            // within next_end, the last full key visited
     // Expiry.
-    int64_t lowest = kNoEnd;           // no stored window ends before this
-    std::string expired;               // the last stored one that has been removed; those before it, too
-    std::vector<std::string> removed;  // stored ones, to be removed by the cut
+    int64_t lowest = kNoEnd;  // no stored window ends before this
+    std::string expired;      // a stored one that was removed with all before it
+    KeyList removed;          // stored ones, to be removed by the cut
   };
 
-  size_t index_of(uint16_t shard) const { return (shard - lane_) / lanes_; }
-  uint16_t shard_id(size_t index) const { return static_cast<uint16_t>(lane_ + index * lanes_); }
   size_t prefix_bytes() const { return 1 + kTimeKeyBytes * (with_start_ ? 2 : 1); }
   void build_keys(const std::string_view* keys, const WindowBounds* windows, size_t n);
   void touch(uint16_t shard, int64_t end_ms, void* state);
   void find_next(Shard& shard) const;
   int64_t passed(const Shard& shard) const { return std::max(shard.passed_ms, all_passed_ms_); }
   void sort(Touched& touched) const;
+  Touched* touched_of(Shard& shard, int64_t end_ms);
   // Adds the next of the touched windows unless it has been removed.
   void add_touched(Touched& touched, bool and_remove, std::vector<Entry>* entries);
   Status add_stored(Shard& shard, uint16_t id, std::string_view key, std::string_view value, bool and_remove,
                     std::vector<Entry>* entries);
-  Status visit_both(size_t index, size_t limit, bool and_remove, Touched& touched, std::vector<Entry>* entries);
+  // Where a walk along the windows of one end has got to.
+  struct Walk {
+    int64_t end_ms;
+    std::string from;  // in the state
+    Touched* touched;  // nullptr: none
+    bool and_remove;
+    bool full = false;        // the limit was reached before the end of what is stored
+    int64_t behind = kNoEnd;  // else: the next end in the state
+  };
+  Status walk_both(size_t index, size_t limit, Walk& walk, std::vector<Entry>* entries);
   void finish_end(size_t index, bool removed);
   void note_stored();
   void note_removed(Shard& shard, std::string_view key);
@@ -127,10 +151,9 @@ class WindowTable {
   Result<size_t> expire_stored(size_t index, int64_t end_ms, size_t limit);
   Status first_stored(size_t index, const std::string& from, std::string* key);
   void* take_block();
-  void release_blocks();
 
-  const AccumulatorSet& set_;
   const bool with_start_;
+  const AccumulatorSet* set_ = nullptr;
   LaneState* state_ = nullptr;
   uint16_t operator_id_ = 0;
   size_t lane_ = 0;

@@ -33,7 +33,14 @@ class WindowTimes {
   bool fires() const { return fires_; }
   int64_t lateness_ms() const { return lateness_ms_; }
 
-  // Slices.
+  // The last pane all of whose windows end at or before end_ms.
+  int64_t last_pane_end(int64_t end_ms) const {
+    return !sliced_ || end_ms == kNoTime || end_ms >= kGlobalEndMs - 1 ? end_ms
+                                                                       : last_window_end(end_ms) - size_ms_ + every_ms_;
+  }
+
+  // Slices. A window's end that is at or before end_ms, the last such.
+  int64_t last_window_end(int64_t end_ms) const { return window_start(end_ms, every_ms_, offset_ms_ + size_ms_); }
   WindowBounds slice_of(int64_t time_ms) const;
   // Ends of the first and the last window with the pane.
   int64_t first_end(const WindowBounds& pane) const {

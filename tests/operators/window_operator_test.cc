@@ -450,6 +450,97 @@ TEST_CASE("retractions: old versions of windows that are shown early and late") 
   }
 }
 
+TEST_CASE("a restart in the middle of a firing goes on where it was cut") {
+  for (const std::string window : {"{tumbling: {size: 100ms}}", "{hopping: {size: 100ms, every: 50ms}}"}) {
+    for (const std::string lateness : {"", "  allowed_lateness: 1s\n"}) {
+      CAPTURE(window);
+      CAPTURE(lateness);
+      const auto plan = planned(yaml(window, lateness), kInput);
+      KeyedLane lane(*plan, kOrders, {.shards = 3});
+      std::vector<Order> list;
+      for (int i = 0; i < 20; i++) list.push_back({"key" + std::to_string(i), i, 10 + i * 3, kNone});
+      lane.process(orders(list));
+      lane.end_epoch();
+      lane.restart();
+      // Half of them are touched again.
+      list.resize(10);
+      lane.process(orders(list));
+      size_t steps = 0;
+      for (bool done = false; !done; steps++) {
+        const Result<bool> advanced = lane.instance().advance(160, 2, lane.out);
+        REQUIRE(advanced.is_ok());
+        done = *advanced;
+        lane.end_epoch();
+        lane.restart();
+      }
+      CHECK(steps > 5);
+      CHECK(lane.instance().restored_watermark_ms() == 160);
+      lane.advance(160);
+      std::map<std::string, int> seen;
+      for (const Shown& row : lane.out.shown) seen[to_text(row.row)]++;
+      for (const auto& [row, times] : seen) CHECK(times == 1);
+      CHECK(seen.size() == (window.find("hop") == std::string::npos ? 20 : 14 + 20 + 6));
+      CHECK(seen["key3 0 100 6"] == 1);
+      CHECK(seen["key13 0 100 13"] == 1);
+    }
+  }
+}
+
+TEST_CASE("hopping windows share their rows") {
+  const auto plan = planned(yaml("{hopping: {size: 100ms, every: 40ms}}", "  allowed_lateness: 50ms\n"), kInput);
+  CHECK(plan->state_descriptor() ==
+        "aggregate/1 key=[customer:string] aggs=[sum(amount:int)] window=hopping(100,40,0) slices");
+  KeyedLane lane(*plan, kOrders, {.shards = 1});
+  lane.process(orders({{"a", 1, 10, kNone}, {"a", 2, 50, 20}, {"b", 4, 45, 40}}));
+  CHECK(shown(lane) == "a -80 20 1 @19");
+  lane.end_epoch();
+  lane.restart();
+  // The window until 60 has fired when the late row comes; the later ones count it too.
+  lane.process(orders({{"a", 8, 30, 59}, {"a", 16, 31, 108}, {"a", 32, 110, 108}, {"a", 64, 31, 109}}));
+  CHECK(shown(lane) ==
+        "a -40 60 3 @59 | b -40 60 4 @59 | a -40 60 11 @59 | a 0 100 11 @99 | b 0 100 4 @99 | a -40 60 27 @59 | "
+        "a 0 100 27 @99 | a 0 100 91 @99");
+  lane.advance(kEndOfTime);
+  CHECK(shown(lane) == "a 40 140 34 @139 | b 40 140 4 @139 | a 80 180 32 @179");
+}
+
+TEST_CASE("hopping: old versions of windows that are shown late") {
+  const std::string text =
+      "aggregate: {key_by: customer, window: {hopping: {size: 100ms, every: 50ms}}, allowed_lateness: 90ms, "
+      "fields: {c: key(customer), to: millis(window.end), sum: sum(amount)}}";
+  const auto plan = planned(text, kInput, true);
+  KeyedLane lane(*plan, kOrders, {.shards = 1});
+  lane.process(orders({{"a", 1, 10, kNone}, {"a", 2, 20, 99}, {"b", 3, 30, 99}}));
+  CHECK(to_text(lane.out.shown) == "a 50 1 | a 100 1 | -a 50 1 | a 50 3 | -a 100 1 | a 100 3 | b 50 3 | b 100 3");
+}
+
+TEST_CASE("hopping: a window that does not fit is reported, the others are shown") {
+  const auto plan = planned(yaml("{hopping: {size: 100ms, every: 50ms}}"), kInput);
+  KeyedLane lane(*plan, kOrders, {.shards = 1});
+  lane.process(orders({{"a", INT64_MAX, 10, kNone}, {"a", 1, 60, kNone}, {"b", 1, 60, kNone}}));
+  lane.advance(kEndOfTime);
+  CHECK(shown(lane) == "a -50 50 9223372036854775807 @49 | b 0 100 1 @99 | a 50 150 1 @149 | b 50 150 1 @149");
+  REQUIRE(lane.out.failed.size() == 1);
+  CHECK(lane.out.failed[0] == "the window does not fit");
+  CHECK(lane.out.failed_times[0] == 99);
+}
+
+TEST_CASE("hopping in processing time") {
+  const auto plan = planned(yaml("{hopping: {size: 100ms, every: 50ms, time: processing}}"), kInput);
+  KeyedLane lane(*plan, kOrders, {.shards = 1});
+  lane.clock.set_wall_ms(1010);
+  lane.process(make_batch(kOrders, {{"a", int64_t{1}, int64_t{0}, false}}, {5}));
+  CHECK(lane.instance().next_clock_ms() == 1050);
+  lane.end_epoch();
+  lane.restart();
+  lane.advance_clock(1060);
+  CHECK(shown(lane) == "a 950 1050 1 @1049");
+  lane.process(make_batch(kOrders, {{"a", int64_t{2}, int64_t{0}, false}}, {5}));
+  lane.advance_clock(1300);
+  CHECK(shown(lane) == "a 1000 1100 3 @1099 | a 1050 1150 2 @1149");
+  CHECK(lane.instance().next_clock_ms() == kEndOfTime);
+}
+
 TEST_CASE("what the plan says about windows") {
   const auto plan = planned(
       "aggregate: {key_by: customer, window: {tumbling: {size: 5m}}, allowed_lateness: 1m, "
