@@ -153,7 +153,7 @@ Status KeyWindowOperator::begin_batch(const Batch& batch, Collector& out) {
 
 Result<uint32_t> KeyWindowOperator::consume(const Batch& batch, uint32_t begin, size_t, Collector& out) {
   if (!in_batch_) MR_RETURN_IF_ERROR(begin_batch(batch, out));
-  if (begin == 0 || !output_.is_open()) output_.begin(*context_.arenas, &batch, has_time_, out, counters_.out);
+  if (!output_.is_open()) output_.begin(*context_.arenas, &batch, has_time_, out, counters_.out);
   uint32_t at = begin;
   while (at < batch.live()) {
     MR_ASSIGN(const uint32_t next, consume_chunk(batch, at, out));
@@ -293,7 +293,7 @@ Result<void*> KeyWindowOperator::find(uint16_t shard, std::string_view key) {
 Result<bool> KeyWindowOperator::advance(int64_t watermark_ms, size_t max_rows, Collector& out) {
   if (!has_time_) return true;
   // Within a batch its rows and what fires between them leave together, in order.
-  if (!in_batch_) output_.begin(*context_.arenas, nullptr, true, out, counters_.out);
+  if (!output_.is_open()) output_.begin(*context_.arenas, nullptr, true, out, counters_.out);
   MR_ASSIGN(const bool done, timers_.fire(watermark_ms, max_rows, [this](const DueTimer& timer) {
     last_fired_ms_ = std::max(last_fired_ms_, timer.time_ms);
     return fire(timer);

@@ -1,5 +1,7 @@
 #include "operators/key_window_output.h"
 
+#include "base/check.h"
+
 namespace millrace {
 namespace {
 
@@ -18,6 +20,7 @@ KeyWindowOutput::KeyWindowOutput(const AggregateProgram& program, const Aggregat
 
 void KeyWindowOutput::begin(ArenaPool& arenas, const Batch* input, bool has_watermark, Collector& out,
                             uint64_t& emitted) {
+  MR_CHECK(!is_open());
   arenas_ = &arenas;
   input_ = input;
   has_watermark_ = has_watermark;
