@@ -14,6 +14,7 @@ void register_drop(OperatorRegistry& registry);
 void register_extend(OperatorRegistry& registry);
 void register_filter(OperatorRegistry& registry);
 void register_flat_map(OperatorRegistry& registry);
+void register_process(OperatorRegistry& registry);
 void register_select(OperatorRegistry& registry);
 void register_top_n(OperatorRegistry& registry);
 // The operator `aggregate` over these aggregate functions.

@@ -24,6 +24,7 @@ void register_builtins(Registries& registries) {
   register_extend(registries.operators);
   register_filter(registries.operators);
   register_flat_map(registries.operators);
+  register_process(registries.operators);
   register_select(registries.operators);
   register_top_n(registries.operators);
 

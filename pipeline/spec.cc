@@ -10,7 +10,7 @@ namespace {
 
 const std::vector<std::string> kSourceKeys = {"format", "schema", "on_error", "event_time", "watermark"};
 // Kinds of sources, operators and sinks that later versions will have.
-const std::vector<std::string> kLaterKinds = {"http", "postgres", "process"};
+const std::vector<std::string> kLaterKinds = {"http", "postgres"};
 const std::vector<std::string> kSinkKeys = {"input", "format", "value", "key_format"};
 
 std::string list_of(const std::vector<std::string>& names) {

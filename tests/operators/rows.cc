@@ -33,6 +33,7 @@ OperatorRegistry all_operators() {
   register_extend(registry);
   register_filter(registry);
   register_flat_map(registry);
+  register_process(registry);
   register_select(registry);
   register_top_n(registry);
   return registry;
