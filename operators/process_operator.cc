@@ -428,6 +428,7 @@ void ProcessOperator::commit_records(uint32_t end) {
 
 void ProcessOperator::commit(const ProcessHandler& handler, const ProcessTurn& turn, uint32_t row) {
   const uint32_t item = turn.items[row];
+  state_.note_change(items_.states[item]);
   for (size_t field = 0; field < program_->fields.size(); field++) {
     if (!handler.sets_fields[field]) continue;
     state_.store_field(field, turn.batch.columns[program_->field_column(field)], row, items_.states[item]);
@@ -443,6 +444,7 @@ void ProcessOperator::commit(const ProcessHandler& handler, const ProcessTurn& t
 // for the time at which it is due then.
 void ProcessOperator::arm(size_t timer, uint32_t item, int64_t due_ms) {
   TimerSlot& at = slot(item, timer);
+  state_.note_change(items_.states[item]);
   at.due_ms = due_ms;
   if (due_ms == kNoTime || (at.queued_ms != kNoTime && at.queued_ms <= due_ms)) return;
   at.queued_ms = due_ms;
@@ -555,7 +557,10 @@ void ProcessOperator::settle(TimerQueue& queue) {
       put_back++;
       continue;
     }
-    if (queued) at.queued_ms = kNoTime;
+    if (queued) {
+      at.queued_ms = kNoTime;
+      state_.note_change(items_.states[i]);
+    }
     if (queued && at.due_ms != kNoTime && at.due_ms > timer.time_ms) {
       moved_ms = std::min(moved_ms, at.due_ms);
       arm(number, i, at.due_ms);
@@ -596,6 +601,7 @@ Status ProcessOperator::run_timers(TimerQueue& queue, bool at_end, const ArenaPt
         // An earlier timer of the key may have cleared or moved it.
         if (timers_[item].number != number || slot(item, slot_of(number)).due_ms != timers_[item].time_ms) continue;
         slot(item, slot_of(number)).due_ms = kNoTime;
+        state_.note_change(items_.states[item]);
         same.push_back(item);
       }
       if (same.empty()) continue;
@@ -687,6 +693,7 @@ void ProcessOperator::cut(DeltaBuilder& delta) {
   });
   for (void* state : initial) cache_->mark_removed(state);
   cache_->cut(delta);
+  state_.note_cut();
   event_timers_.cut(delta);
   clock_timers_.cut(delta);
   watermark_.cut(delta);

@@ -26,17 +26,21 @@ class ProcessState : public AccumulatorCodec {
  public:
   explicit ProcessState(const ProcessProgram& program);
 
-  // Where the rows of one key follow each other in a batch; not stored.
   struct Header {
     uint64_t present;  // bit per field: not null
-    uint32_t stamp;    // of the batch that `latest` refers to
-    uint32_t latest;   // its latest row of the key
+    // Not stored. Where the rows of one key follow each other in a batch:
+    uint32_t stamp;   // of the batch that `latest` refers to
+    uint32_t latest;  // its latest row of the key
+    uint64_t changed_in;  // the cut before which it has changed
   };
   static constexpr size_t kMaxFields = 64;
   // Of one value of text, or of a list or struct as bytes.
   static constexpr size_t kMaxValueBytes = 1 << 20;
 
   static Header& header(void* state) { return *static_cast<Header*>(state); }
+  // To be called when fields or timers have changed: what has not is not written by the next cut.
+  void note_change(void* state) const { header(state).changed_in = cuts_; }
+  void note_cut() { cuts_++; }
   TimerSlot& timer(void* state, size_t timer) const { return slots(state)[timer]; }
   // The timer behind those of the program: when the fields are forgotten.
   size_t ttl_timer() const { return timers_; }
@@ -58,6 +62,9 @@ class ProcessState : public AccumulatorCodec {
   void encode(const void* state, std::string& out) const override;
   Status decode(std::string_view bytes, void* state) const override;
   size_t extra_bytes(const void* state) const override;
+  bool is_unchanged(const void* state) const override {
+    return static_cast<const Header*>(state)->changed_in != cuts_;
+  }
 
  private:
   enum class Form : uint8_t { kInt, kDouble, kBool, kText, kNested };
@@ -88,6 +95,7 @@ class ProcessState : public AccumulatorCodec {
   size_t timer_slots_ = 0;  // with that of the ttl
   size_t size_ = 0;
   bool trivial_ = true;
+  uint64_t cuts_ = 1;
   std::string scratch_;
 };
 

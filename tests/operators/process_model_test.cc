@@ -59,10 +59,6 @@ class Interpreter {
   }
 
   void run(const Event& event) {
-    if (getenv("TRACE")) {
-      printf("event %d t=%ld row %s %ld/%ld del=%d\n", int(event.kind), event.time_ms, to_text(event.row.row).c_str(), event.row.time_ms, event.row.watermark_ms, int(event.row.change));
-      for (auto& [k, st] : keys_) { printf("   %s:", k.c_str()); for (auto& [n, d] : st.due) printf(" %s=%ld", n.c_str(), d); for (auto& [n,c] : st.fields) printf(" %s=%s", n.c_str(), to_text({c}).c_str()); printf("\n"); }
-    }
     if (event.kind == Event::Kind::kClock) {
       now_ms_ = event.time_ms;
       return fire(true, event.time_ms);
@@ -416,7 +412,7 @@ process:
     - when: state.count >= 5
       clear: [count, last]
 )",
-            24, 10);
+            12, 10);
 }
 
 TEST_CASE("model: event-time timers that move, repeat and clear each other") {
@@ -448,7 +444,7 @@ process:
       - when: state.seen != null && state.seen > 50
         set_timer: {later: event_time}
 )",
-            24, 12);
+            12, 12);
 }
 
 TEST_CASE("model: timers that set nothing fire together although they are due at different times") {
@@ -469,7 +465,7 @@ process:
       - emit: {k: key(k), count: state.count, name: null, due: timer.a, watermark: watermark}
       - clear: all
 )",
-            24, 40);
+            12, 40);
 }
 
 TEST_CASE("model: processing-time timers") {
@@ -497,7 +493,7 @@ process:
       - clear: all
       - clear_timer: [tick, once]
 )",
-            24, 12);
+            12, 12);
 }
 
 TEST_CASE("model: fields are forgotten after their time to live") {
@@ -519,7 +515,7 @@ process:
       - when: state.count > 12
         set: {count: 0}
 )",
-            24, 12);
+            12, 12);
 }
 
 }  // namespace
