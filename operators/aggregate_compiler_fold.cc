@@ -12,7 +12,8 @@ namespace {
 
 constexpr const char* kFold = "fold";
 constexpr const char* kAccumulator = "acc";
-constexpr const char* kSignature = "fold(init, add, merge, result[, condition]), such as fold(0, acc + amount, a + b, acc)";
+constexpr const char* kSignature =
+    "fold(init, add, merge, result[, condition]), such as fold(0, acc + amount, a + b, acc)";
 
 bool is_accumulator(const Ast& ast) { return ast.kind == Ast::Kind::kName && ast.name == kAccumulator; }
 

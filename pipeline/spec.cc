@@ -267,6 +267,23 @@ class SpecReader {
       read_sink(node.key_at(i), node.at(i));
     }
     connect_sinks();
+    check_files();
+  }
+
+  // Each would overwrite what the other has committed.
+  void check_files() {
+    for (size_t i = 0; i < spec_->sinks.size(); i++) {
+      const SinkSpec& sink = spec_->sinks[i];
+      for (size_t j = 0; j < i && sink.plan && sink.plan->file(); j++) {
+        const SinkSpec& other = spec_->sinks[j];
+        if (!other.plan || !other.plan->file()) continue;
+        const std::string conflict = file_conflict(*other.plan->file(), *sink.plan->file());
+        if (conflict.empty()) continue;
+        diagnostics_.error(LintCode::kDuplicateName, sink.at,
+                           "sinks \"" + other.name + "\" and \"" + sink.name + "\" both " + conflict);
+        break;
+      }
+    }
   }
 
   // Sinks without input: dead letters of somebody, else rows of the last operator.

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "sinks/folder_sink.h"
 #include "sinks/part_file.h"
 
 namespace millrace {
@@ -36,6 +37,12 @@ struct FileProgress {
 Result<FileProgress> parse_progress(const SinkProgress& progress) {
   std::string_view text = progress.bytes;
   FileProgress parsed;
+  if (text.starts_with(kFolderProgressVersion)) {
+    return Status::user(Code::kFileChanged,
+                        fmt::format("sink {}: its rows are committed to a folder of parts, and now it writes one file; "
+                                    "configure it as it was, or start the pipeline without its state",
+                                    progress.sink));
+  }
   const bool versioned = text.starts_with(kVersion) && text.substr(kVersion.size()).starts_with(' ');
   if (versioned) text.remove_prefix(kVersion.size() + 1);
   if (!versioned || !take_number(&text, &parsed.mark.length, 10) || !take_number(&text, &parsed.mark.checksum, 16)) {
@@ -134,7 +141,7 @@ void FileSink::abort() {
 
 class FileSinkPlan : public SinkPlan {
  public:
-  explicit FileSinkPlan(std::string path) : path_(std::move(path)) {}
+  explicit FileSinkPlan(std::string path) : file_{std::move(path), false, false} {}
 
   bool plan(const SinkPlanContext& context, const Edge& input, Diagnostics& diagnostics) override {
     name_ = context.sink;
@@ -144,16 +151,18 @@ class FileSinkPlan : public SinkPlan {
   SinkGuarantee guarantee() const override { return SinkGuarantee::kPrepared; }
   bool takes_payload() const override { return format_.takes_payload(); }
   void use_payload() override { format_.use_payload(); }
-  std::string describe() const override { return "file " + path_; }
-  std::unique_ptr<Sink> make() const override { return make_file_sink(name_, path_, format_.make()); }
+  const FileSinkSettings* file() const override { return &file_; }
+  std::string describe() const override { return "file " + file_.path; }
+  std::unique_ptr<Sink> make() const override { return make_file_sink(name_, file_.path, format_.make()); }
 
  private:
-  const std::string path_;
+  const FileSinkSettings file_;
   std::string name_;
   LineFormat format_;
 };
 
 std::unique_ptr<SinkPlan> read_file_sink(const ConfigNode& body, Diagnostics& diagnostics) {
+  if (is_folder_sink(body)) return read_folder_sink(body, diagnostics);
   const size_t errors = diagnostics.error_count();
   std::string path;
   Location at = body.location();
@@ -163,10 +172,7 @@ std::unique_ptr<SinkPlan> read_file_sink(const ConfigNode& body, Diagnostics& di
     MapReader map(body, diagnostics);
     path = map.required_string("path");
     if (const auto node = map.child("path")) at = node->location();
-    if (const auto roll = map.child("roll")) {
-      diagnostics.error(LintCode::kUnsupported, roll->key_location(),
-                        "roll is not in this version: the sink writes one file");
-    }
+    map.child("roll");  // read_folder_sink knows it
     map.finish();
   }
   if (diagnostics.error_count() != errors) return nullptr;

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "kafka/producer.h"
+#include "kafka/topic_name.h"
 
 namespace millrace {
 namespace {
@@ -343,6 +344,10 @@ void register_kafka_sink(SinkRegistry& registry) {
     KafkaSinkConfig config;
     MapReader map(body, diagnostics);
     config.settings.topic = map.required_string("topic");
+    if (const auto topic = map.child("topic"); topic && topic->is_scalar() && !is_topic_name(config.settings.topic)) {
+      diagnostics.error(LintCode::kBadValue, topic->location(),
+                        fmt::format("\"{}\" is not a topic name", config.settings.topic), kTopicNameRule);
+    }
     if (const auto key = map.child("key")) config.key = *key;
     if (const auto create = map.child("create"); create && !create->is_null()) {
       MapReader topic(*create, diagnostics);

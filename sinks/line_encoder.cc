@@ -25,11 +25,6 @@ void append_bytes(std::string_view name, const Column& column, uint32_t row, std
   out.push_back('"');
 }
 
-Status refuse_row(const SinkContext& context, const Batch& batch, uint32_t row, const std::string& why) {
-  if (!context.refuse) return Status::user(Code::kEvaluation, why);
-  return context.refuse(batch, row, Code::kEvaluation, why);
-}
-
 }  // namespace
 
 LineEncoder::LineEncoder(std::unique_ptr<RecordEncoder> encoder, bool dead_letters, std::string header, bool multiline)
@@ -41,24 +36,9 @@ LineEncoder::LineEncoder(std::unique_ptr<RecordEncoder> encoder, bool dead_lette
   MR_CHECK(encoder_ != nullptr || dead_letters_);
 }
 
-Status LineEncoder::append(const Batch& batch, const SinkContext& context, std::string& out) {
-  if (is_dead_letters(batch)) {
-    append_dead_letters(batch, out);
-    return Status::ok();
-  }
-  errors_.clear();
-  for (const EncodedRecord& record : encoder_->encode(batch, errors_)) {
-    if (!multiline_ && record.value.find('\n') != std::string_view::npos) {
-      MR_RETURN_IF_ERROR(refuse_row(context, batch, record.row, "the value has a newline in it, which ends a line"));
-      continue;
-    }
-    out.append(record.value);
-    out.push_back('\n');
-  }
-  for (const RowErrors::Entry& error : errors_.entries) {
-    MR_RETURN_IF_ERROR(refuse_row(context, batch, error.row, error.message));
-  }
-  return Status::ok();
+Status LineEncoder::refuse_row(const SinkContext& context, const Batch& batch, uint32_t row, const std::string& why) {
+  if (!context.refuse) return Status::user(Code::kEvaluation, why);
+  return context.refuse(batch, row, Code::kEvaluation, why);
 }
 
 bool LineEncoder::is_dead_letters(const Batch& batch) const {
@@ -70,21 +50,19 @@ bool LineEncoder::is_dead_letters(const Batch& batch) const {
   return true;
 }
 
-void LineEncoder::append_dead_letters(const Batch& batch, std::string& out) const {
+void LineEncoder::append_dead_letter(const Batch& batch, uint32_t row, std::string& out) const {
   static constexpr std::pair<DeadLetterColumn, const char*> kPlain[] = {{kError, "{\"error\":"},
                                                                         {kOperator, ",\"operator\":"},
                                                                         {kTopic, ",\"topic\":"},
                                                                         {kPartition, ",\"partition\":"},
                                                                         {kOffset, ",\"offset\":"}};
-  for_each_live(batch, [&](uint32_t row) {
-    for (const auto& [column, prefix] : kPlain) {
-      out.append(prefix);
-      append_json_value(*batch.columns[column], row, out);
-    }
-    append_bytes("key", *batch.columns[kKey], row, out);
-    append_bytes("value", *batch.columns[kValue], row, out);
-    out.append("}\n");
-  });
+  for (const auto& [column, prefix] : kPlain) {
+    out.append(prefix);
+    append_json_value(*batch.columns[column], row, out);
+  }
+  append_bytes("key", *batch.columns[kKey], row, out);
+  append_bytes("value", *batch.columns[kValue], row, out);
+  out.push_back('}');
 }
 
 bool LineFormat::plan(const char* what, const SinkPlanContext& context, const Edge& input, Diagnostics& diagnostics) {

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sinks/record_encoder.h"
@@ -22,10 +23,21 @@ class LineEncoder {
   const std::string& header() const { return header_; }
   // Appends one line per live row. Rows that do not encode go to `refuse` (SinkContext); what that returns ends it. A
   // value with a newline in it is refused too unless multiline: a reader would see two.
-  Status append(const Batch& batch, const SinkContext& context, std::string& out);
+  Status append(const Batch& batch, const SinkContext& context, std::string& out) {
+    return for_each_line(batch, context, [&out](uint32_t row, std::string_view line) {
+      (void)row;
+      out.append(line);
+      out.push_back('\n');
+      return Status::ok();
+    });
+  }
+  // The same with use(row, line without its end), which returns a Status.
+  template <class F>
+  Status for_each_line(const Batch& batch, const SinkContext& context, F&& use);
 
  private:
-  void append_dead_letters(const Batch& batch, std::string& out) const;
+  static Status refuse_row(const SinkContext& context, const Batch& batch, uint32_t row, const std::string& why);
+  void append_dead_letter(const Batch& batch, uint32_t row, std::string& out) const;
   bool is_dead_letters(const Batch& batch) const;
 
   const std::unique_ptr<RecordEncoder> encoder_;  // nullptr: only dead letters come
@@ -34,7 +46,34 @@ class LineEncoder {
   const bool multiline_;
   const Schema dead_letter_schema_;
   RowErrors errors_;
+  std::string dead_letter_;  // scratch
 };
+
+template <class F>
+Status LineEncoder::for_each_line(const Batch& batch, const SinkContext& context, F&& use) {
+  if (is_dead_letters(batch)) {
+    Status status;
+    for_each_live(batch, [&](uint32_t row) {
+      if (!status.is_ok()) return;
+      dead_letter_.clear();
+      append_dead_letter(batch, row, dead_letter_);
+      status = use(row, std::string_view(dead_letter_));
+    });
+    return status;
+  }
+  errors_.clear();
+  for (const EncodedRecord& record : encoder_->encode(batch, errors_)) {
+    if (!multiline_ && record.value.find('\n') != std::string_view::npos) {
+      MR_RETURN_IF_ERROR(refuse_row(context, batch, record.row, "the value has a newline in it, which ends a line"));
+      continue;
+    }
+    MR_RETURN_IF_ERROR(use(record.row, record.value));
+  }
+  for (const RowErrors::Entry& error : errors_.entries) {
+    MR_RETURN_IF_ERROR(refuse_row(context, batch, error.row, error.message));
+  }
+  return Status::ok();
+}
 
 class LineFormat {
  public:

@@ -4,26 +4,18 @@
 // itself, against a second writer.
 #pragma once
 
-#include <xxhash.h>
-
 #include <cstdint>
-#include <memory>
 #include <string>
-#include <string_view>
 
 #include "base/file.h"
 #include "base/status.h"
+#include "sinks/marked_file.h"
 
 namespace millrace {
 
 class PartFile {
  public:
-  // Bytes appended so far and their XXH64 (seed 0).
-  struct Mark {
-    uint64_t length = 0;
-    uint64_t checksum = 0;
-    friend bool operator==(const Mark&, const Mark&) = default;
-  };
+  using Mark = MarkedFile::Mark;
 
   static constexpr size_t kBufferBytes = 256 * 1024;
 
@@ -38,11 +30,11 @@ class PartFile {
   // Append to buffer(), then spill() (which writes once enough has come together) or flush() (which always does).
   // Precondition: begin_append() has returned ok since the last start, resume or publish.
   Status begin_append();
-  std::string& buffer() { return buffer_; }
-  Status spill() { return buffer_.size() >= kBufferBytes ? flush() : Status::ok(); }
+  std::string& buffer() { return file_.buffer(); }
+  Status spill() { return file_.buffer().size() >= kBufferBytes ? flush() : Status::ok(); }
   Status flush();
   // What has been flushed.
-  Mark mark() const;
+  Mark mark() const { return file_.mark(); }
   // What has been flushed is durable afterwards.
   Status sync();
   // Cuts off what lies behind the mark, makes the rest durable and renames it to the target. Idempotent.
@@ -50,37 +42,26 @@ class PartFile {
   // Forgets everything in memory and releases the part, which stays as it is.
   void close();
 
-  size_t buffered() const { return buffer_.size(); }
+  size_t buffered() const { return file_.buffered(); }
   const std::string& target() const { return target_; }
   const std::string& part() const { return part_; }
   // Appended since this object was made.
   uint64_t bytes_written() const { return bytes_written_; }
 
  private:
-  struct FreeHash {
-    void operator()(XXH64_state_t* state) const { XXH64_freeState(state); }
-  };
-
   Status check_target() const;
-  Result<bool> open_part(bool create);
-  Result<bool> target_holds(const Mark& mark) const;
-  Status cut_to(const Mark& mark);
+  Result<FileDescriptor> open_part(bool create);
+  Result<bool> target_holds(const Mark& mark);
   Status copy_target();
-  Status write(std::string_view bytes);
   Status sync_name();
 
   const std::string target_;
   const std::string directory_;
   const std::string part_;
-  FileDescriptor file_;
+  MarkedFile file_;           // the part; closed once it is published
   bool published_ = false;    // the target holds what was marked; the part does not exist
-  bool dirty_ = false;        // flushed, not synced
   bool entry_dirty_ = false;  // the part's name is not durable yet
-  Status failed_;             // the first write error; the part is in an unknown state from then on
-  std::string buffer_;
-  uint64_t length_ = 0;  // written to the part
   uint64_t bytes_written_ = 0;
-  std::unique_ptr<XXH64_state_t, FreeHash> hash_;  // of those bytes
 };
 
 }  // namespace millrace

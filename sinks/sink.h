@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/batch.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
 
@@ -32,6 +33,8 @@ enum class Written { kOk, kRetry };  // kRetry: no room; nothing of the rest was
 
 struct SinkContext {
   Logger log;
+  // Wall clock of sinks that roll files by age; nullptr: the system's.
+  const Clock* clock = nullptr;
   // Kafka sinks: the producer that the recovery mode lends (transactional or idempotent); nullptr for other sinks.
   KafkaProducer* producer = nullptr;
   // Where rows that the sink itself must refuse go (record too large, value that does not encode): counted, and a stop

@@ -30,6 +30,15 @@ struct KafkaSinkSettings {
   int create_partitions = 0;  // 0: the topic must exist
 };
 
+// Where a sink writes on disk.
+struct FileSinkSettings {
+  std::string path;         // of the file, or of the folder that holds the parts
+  bool parts = false;       // a folder of parts
+  bool partitioned = false;  // in folders that are named by columns
+};
+// Why two sinks of one pipeline cannot write there both; empty if they can. Paths are compared as they are written.
+std::string file_conflict(const FileSinkSettings& a, const FileSinkSettings& b);
+
 // The keys that all sinks share, beside their kind: format, value, key_format (nodes are null when absent).
 struct SinkPlanContext {
   std::string pipeline;
@@ -49,6 +58,7 @@ class SinkPlan {
   virtual std::vector<bool> needed_inputs() const = 0;  // columns of the input that it reads
   virtual SinkGuarantee guarantee() const = 0;
   virtual const KafkaSinkSettings* kafka() const { return nullptr; }
+  virtual const FileSinkSettings* file() const { return nullptr; }
   // The sink can write the payload of a source's row as it is (json, all columns).
   virtual bool takes_payload() const { return false; }
   virtual void use_payload() {}  // the planner: rows come unchanged from a json source

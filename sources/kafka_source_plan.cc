@@ -1,23 +1,13 @@
 // kafka: {topic, group, start, end, on_missing_topic} of a source.
-#include <algorithm>
 #include <set>
 #include <utility>
 
 #include "formats/rfc3339.h"
+#include "kafka/topic_name.h"
 #include "sources/kafka_source.h"
 
 namespace millrace {
 namespace {
-
-constexpr size_t kMaxTopicName = 249;
-
-bool is_topic_name(const std::string& name) {
-  if (name.empty() || name.size() > kMaxTopicName || name == "." || name == "..") return false;
-  return std::all_of(name.begin(), name.end(), [](unsigned char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-           c == '-';
-  });
-}
 
 class KafkaSourcePlan : public SourcePlan {
  public:
@@ -62,7 +52,7 @@ void read_topics(MapReader& map, KafkaSourceOptions& options) {
     const Location& at = node->is_sequence() ? node->at(i).location() : node->location();
     if (!is_topic_name(name)) {
       diagnostics.error(LintCode::kBadValue, at, fmt::format("\"{}\" is not a topic name", name),
-                        "letters, digits, '.', '_' and '-', at most 249 of them");
+                        kTopicNameRule);
     } else if (!seen.insert(name).second) {
       diagnostics.error(LintCode::kDuplicateName, at, fmt::format("topic {} is listed twice", name));
     }

@@ -78,6 +78,16 @@ SinkProgress decide(Sink& sink, uint64_t epoch) {
   return progress.value();
 }
 
+Batch dead_letter() {
+  BatchMaker maker(dead_letter_schema());
+  maker.text(0, "{bad").text(1, nullptr).text(2, "no \"json\"").text(3, "source").text(4, "orders");
+  maker.number(5, 3).number(6, 42).end_row();
+  return maker.finish();
+}
+const char kDeadLetterLine[] =
+    "{\"error\":\"no \\\"json\\\"\",\"operator\":\"source\",\"topic\":\"orders\",\"partition\":3,\"offset\":42,"
+    "\"key_base64\":null,\"value_base64\":\"e2JhZA==\"}\n";
+
 TEST_CASE("file sink: an epoch's life, restart, end") {
   TestFolder folder;
   const std::string path = folder / "out.jsonl";
@@ -158,6 +168,73 @@ TEST_CASE("file sink: a record that does not fit the configuration") {
     CHECK(planned.make()->open({}, false, SinkProgress{"out", bytes}).code() == Code::kProgressCorrupt);
   }
   CHECK(planned.make()->open({}, false, progress).is_ok());
+}
+
+TEST_CASE("file sink: folders named by columns, a header per part, names that are too long") {
+  TestFolder folder;
+  ManualClock clock(1000);
+  const PlannedSinkOf planned("file", "file: {path: '" + folder / "out/{name}" + "', roll: {every: 1s}}\nformat: csv\n");
+  CHECK(planned.plan->guarantee() == SinkGuarantee::kPrepared);
+  CHECK(planned.plan->needed_inputs() == std::vector<bool>{true, true});
+  std::vector<std::string> refused;
+  SinkContext context;
+  context.clock = &clock;
+  context.refuse = [&](const Batch&, uint32_t, Code, const std::string& why) {
+    refused.push_back(why);
+    return Status::ok();
+  };
+  SinkProgress progress;
+  {
+    auto sink = planned.make();
+    REQUIRE(sink->open(context, true, std::nullopt).is_ok());
+    write_all_rows(*sink, rows_of({{"a", 1}, {"b", 2}, {std::string(300, 'x').c_str(), 3}, {"a", 4}}));
+    decide(*sink, 1);
+    CHECK_FALSE(exists(folder / "out/a"));
+    clock.advance_ms(1000);
+    decide(*sink, 2);
+    CHECK(content(folder / "out/a/part-2-0.csv") == "name,total\na,1\na,4\n");
+    CHECK(content(folder / "out/b/part-2-1.csv") == "name,total\nb,2\n");
+    write_all_rows(*sink, rows_of({{"a", 5}}));
+    progress = decide(*sink, 3);
+    write_all_rows(*sink, rows_of({{"a", 6}}));
+  }
+  REQUIRE(refused.size() == 1);
+  CHECK(refused[0].starts_with("the name of its folder is 300 bytes long"));
+  {
+    auto sink = planned.make();
+    REQUIRE(sink->open(context, false, progress).is_ok());
+    decide(*sink, 4);
+    REQUIRE(sink->finish().is_ok());
+    CHECK(content(folder / "out/a/part-4-0.csv") == "name,total\na,5\n");
+  }
+  const PlannedSinkOf file("file", "file: " + folder / "one.csv" + "\n");
+  CHECK(file.make()->open({}, false, progress).code() == Code::kFileChanged);
+  CHECK(planned.make()->open({}, false, SinkProgress{"out", "file1 0 0 x"}).code() == Code::kFileChanged);
+  CHECK(planned.make()->open({}, false, SinkProgress{"out", "folder1"}).code() == Code::kProgressCorrupt);
+}
+
+TEST_CASE("file sink: dead letters in a folder, by their own columns") {
+  TestFolder folder;
+  const PlannedSinkOf planned("file", "file: '" + folder / "out/{topic}" + "'\n",
+                              {dead_letter_schema(), EdgeType::kAppend, {}}, true, true);
+  auto sink = planned.make();
+  REQUIRE(sink->open({}, true, std::nullopt).is_ok());
+  write_all_rows(*sink, dead_letter());
+  decide(*sink, 1);
+  REQUIRE(sink->finish().is_ok());
+  CHECK(content(folder / "out/orders/part-1-0.jsonl") == kDeadLetterLine);
+}
+
+TEST_CASE("file sinks: which paths two of them may have") {
+  const FileSinkSettings file{"out/x", false, false}, parts{"out/x", true, false}, columns{"out", true, true};
+  CHECK(file_conflict(file, {"./out//y/../x/", true, false}) == "write to out/x");
+  CHECK(file_conflict(file, parts) == "write to out/x");
+  CHECK(file_conflict(file, columns).empty());
+  CHECK(file_conflict(parts, columns) == "write parts below out");
+  CHECK(file_conflict(columns, parts) == "write parts below out");
+  CHECK(file_conflict(parts, {"out", true, false}).empty());
+  CHECK(file_conflict(parts, {"out/xy", true, true}).empty());
+  CHECK(file_conflict(file, {"out/y", false, false}).empty());
 }
 
 TEST_CASE("file sink: csv has one header, whenever it is killed") {
@@ -251,16 +328,6 @@ TEST_CASE("file sink: values, deletes and refused rows") {
   }
 }
 
-Batch dead_letter() {
-  BatchMaker maker(dead_letter_schema());
-  maker.text(0, "{bad").text(1, nullptr).text(2, "no \"json\"").text(3, "source").text(4, "orders");
-  maker.number(5, 3).number(6, 42).end_row();
-  return maker.finish();
-}
-const char kDeadLetterLine[] =
-    "{\"error\":\"no \\\"json\\\"\",\"operator\":\"source\",\"topic\":\"orders\",\"partition\":3,\"offset\":42,"
-    "\"key_base64\":null,\"value_base64\":\"e2JhZA==\"}\n";
-
 TEST_CASE("file sink: dead letters, alone and among rows") {
   TestFolder folder;
   const std::string text = "file: " + folder / "out" + "\n";
@@ -319,7 +386,18 @@ TEST_CASE("line sinks: lint") {
   CHECK(PlannedSinkOf("file", "file: {}\n").codes() == "1:1 MR1006\n");
   CHECK(PlannedSinkOf("file", "file: out/\n").codes() == "1:7 MR1009\n");
   CHECK(PlannedSinkOf("file", "file: ..\n").codes() == "1:7 MR1009\n");
-  CHECK(PlannedSinkOf("file", "file:\n  path: a\n  roll: {every: 1m}\n").codes() == "3:3 MR1025\n");
+  CHECK(PlannedSinkOf("file", "file:\n  path: a\n  roll: {every: 1m, size: 1KiB}\n").codes().empty());
+  CHECK(PlannedSinkOf("file", "file: a/{name}\n").codes().empty());
+  CHECK(PlannedSinkOf("file", "file:\n  path: a\n  roll: {}\n").codes() == "3:3 MR1006\n");
+  CHECK(PlannedSinkOf("file", "file:\n  path: a\n  roll: {every: 0s}\n").codes() == "3:17 MR1009\n");
+  CHECK(PlannedSinkOf("file", "file:\n  path: a\n  roll: {size: 0}\n").codes() == "3:16 MR1009\n");
+  CHECK(PlannedSinkOf("file", "file:\n  path: a\n  roll: {after: 1m}\n").codes() == "3:10 MR1005\n");
+  CHECK(PlannedSinkOf("file", "file:\n  path: a\n  roll: {size: 1}\n  max_open: 5\n").codes() == "4:3 MR1020\n");
+  CHECK(PlannedSinkOf("file", "file:\n  path: a/{name}\n  max_open: 0\n").codes() == "3:13 MR1009\n");
+  CHECK(PlannedSinkOf("file", "file:\n  path: a/{nam}\n").codes() == "2:12 MR1007\n");
+  CHECK(PlannedSinkOf("file", "file:\n  roll: {size: 1}\n").codes() == "1:1 MR1006\n");
+  CHECK(PlannedSinkOf("file", "file: a/{total}\n", {kSchema, EdgeType::kUpsert, {0}}).codes() == "1:7 MR1020\n");
+  CHECK(PlannedSinkOf("file", "file: a/{name}\n", {kSchema, EdgeType::kUpsert, {0}}).codes().empty());
   CHECK(PlannedSinkOf("file", "file:\n  path: a\n  rol: 1\n").codes() == "3:3 MR1005\n");
   CHECK(PlannedSinkOf("file", "file: a\nformat: int64\nvalue: total\n").codes() == "2:9 MR1020\n");
   CHECK(PlannedSinkOf("file", "file: a\nformat: bytes\nvalue: name\n").codes() == "2:9 MR1020\n");
