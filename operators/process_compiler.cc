@@ -55,7 +55,8 @@ std::vector<ProcessStep> ProcessCompiler::read_steps(const ConfigNode& node, siz
     return steps;
   }
   if (!node.is_sequence()) {
-    diagnostics_.error(LintCode::kWrongType, node.location(), "expected a list of steps", "- emit: {column: expression}");
+    diagnostics_.error(LintCode::kWrongType, node.location(), "expected a list of steps",
+                       "- emit: {column: expression}");
     return steps;
   }
   for (size_t i = 0; i < node.size(); i++) {
@@ -252,7 +253,8 @@ void ProcessCompiler::read_emit(const ConfigNode& node, ProcessStep& step) {
   for (const Field& field : program_.output) {
     if (node.find(field.name)) continue;
     diagnostics_.error(LintCode::kUnionMismatch, node.key_location(),
-                       fmt::format("column \"{}\" is missing, the emit at line {} has it", field.name, first_emit_.line),
+                       fmt::format("column \"{}\" is missing, the emit at line {} has it", field.name,
+                                   first_emit_.line),
                        fmt::format("{}: null", field.name));
   }
 }
@@ -305,6 +307,7 @@ ProcessCompiler::Resolved ProcessCompiler::resolve_name(const std::string& dotte
     return std::make_pair(static_cast<int>(index), type);
   };
   const Type timestamp(TypeKind::kTimestamp);
+  if (dotted_name == "event_time" || dotted_name == "watermark") program_.reads_event_time = true;
   if (dotted_name == "event_time") return column(program_.event_time_column(), timestamp);
   if (dotted_name == "watermark") return column(program_.watermark_column(), timestamp);
   if (dotted_name == "now") return column(program_.now_column(), timestamp);

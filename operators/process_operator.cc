@@ -202,7 +202,8 @@ Status ProcessOperator::open(const OperatorContext& context) {
   MR_CHECK(context.arenas != nullptr && context.state != nullptr && context.clock != nullptr);
   context_ = context;
   const size_t queue_bytes = context.cache_bytes / 8;
-  cache_ = std::make_unique<LaneCache>(*context.state, context.operator_id, state_, context.cache_bytes - 2 * queue_bytes);
+  cache_ =
+      std::make_unique<LaneCache>(*context.state, context.operator_id, state_, context.cache_bytes - 2 * queue_bytes);
   MR_RETURN_IF_ERROR(event_timers_.open(context, {kEventTimerTable, queue_bytes}));
   MR_RETURN_IF_ERROR(clock_timers_.open(context, {kClockTimerTable, queue_bytes}));
   MR_RETURN_IF_ERROR(watermark_.open(context, kWatermarkTable));

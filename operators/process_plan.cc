@@ -34,7 +34,12 @@ class ProcessPlan : public OperatorPlan {
   const Edge& output() const override { return output_; }
   // What is kept does not depend on who reads the output.
   std::vector<bool> needed_inputs(const std::vector<bool>&) const override;
-  bool uses_event_time() const override { return true; }
+  bool uses_event_time() const override {
+    if (!program_) return false;
+    for (const ProcessTimer& timer : program_->timers)
+      if (!timer.processing_time) return true;
+    return program_->reads_event_time || program_->ttl_ms > 0;
+  }
   const KeySpec* key() const override { return &key_.spec; }
   std::string state_descriptor() const override;
   std::string describe() const override;

@@ -59,7 +59,8 @@ struct ProcessProgram {
   std::vector<int> keys;  // columns of the input
   std::vector<ProcessField> fields;
   std::vector<ProcessTimer> timers;
-  int64_t ttl_ms = 0;  // 0: fields are kept for ever
+  int64_t ttl_ms = 0;             // 0: fields are kept for ever
+  bool reads_event_time = false;  // an expression asks for event_time or watermark
   ProcessHandler on_record;
   std::vector<ProcessHandler> on_timer;  // by timer
   Schema output;

@@ -1,4 +1,5 @@
-// ProcessSteps: the steps of one handler, evaluated a column at a time over rows of different keys. Belongs to its lane.
+// ProcessSteps: the steps of one handler, evaluated a column at a time over rows of different keys. Belongs to its
+// lane.
 #pragma once
 
 #include <memory>

@@ -1,4 +1,5 @@
-// Folder sink: a file sink with `roll`, or with columns in its path: a folder of parts. docs/sinks/file.md is the user's
+// Folder sink: a file sink with `roll`, or with columns in its path: a folder of parts. docs/sinks/file.md is the
+// user's
 // page.
 #pragma once
 

@@ -1,4 +1,5 @@
-// MarkedFile: a file that is appended to through a buffer, with the length and the checksum of what was flushed, so that
+// MarkedFile: a file that is appended to through a buffer, with the length and the checksum of what was flushed, so
+// that
 // whoever kept such a mark finds exactly those bytes again. What PartFile and PartFolder write with. One thread.
 #pragma once
 

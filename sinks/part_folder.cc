@@ -25,7 +25,8 @@ PartFolder::PartFolder(PathTemplate path, Settings settings, Logger log)
     : path_(std::move(path)),
       settings_(std::move(settings)),
       log_(std::move(log)),
-      spill_bytes_(std::clamp<size_t>(kMaxBufferedBytes / std::max<size_t>(settings_.max_open, 1), 4 << 10, 256 << 10)) {
+      spill_bytes_(
+          std::clamp<size_t>(kMaxBufferedBytes / std::max<size_t>(settings_.max_open, 1), 4 << 10, 256 << 10)) {
   MR_CHECK(settings_.max_open >= 1);
 }
 

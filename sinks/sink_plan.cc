@@ -24,7 +24,8 @@ std::string file_conflict(const FileSinkSettings& a, const FileSinkSettings& b) 
   const std::string first = normal_path(a.path), second = normal_path(b.path);
   if (first == second) return "write to " + second;
   // What one leaves behind, a run without state of the other could take for its own.
-  if (a.parts && b.parts && ((a.partitioned && is_inside(second, first)) || (b.partitioned && is_inside(first, second))))
+  if (a.parts && b.parts &&
+      ((a.partitioned && is_inside(second, first)) || (b.partitioned && is_inside(first, second))))
     return "write parts below " + (first.size() < second.size() ? first : second);
   return "";
 }

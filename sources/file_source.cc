@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "base/file.h"
-#include "sources/follow_source.h"
 #include "sources/input_file.h"
 #include "sources/line_reader.h"
 
@@ -43,9 +42,11 @@ class FileSource : public Source {
   Status look_up(InputFile& file);
   Status resume_file(InputFile& file, const SourcePosition& at);
   Status leave_file(InputFile& file, const SourcePosition& at);
+  Status verify(const FileDescriptor& descriptor, int64_t size, const SourcePosition& at, InputFile& file);
   Status start_file(InputFile& file);
   Status end_file(InputFile& file);
   bool announce_columns(bool poll_is_empty);
+  Status changed(const InputFile& file, const std::string& why) const;
 
   const FileSourceSettings settings_;
   const Logger log_;
@@ -57,6 +58,12 @@ class FileSource : public Source {
   FileDescriptor file_;       // of files_[current_], while it is being read
   std::vector<int> columns_;  // below the header of that file (csv)
 };
+
+Status FileSource::changed(const InputFile& file, const std::string& why) const {
+  return Status::user(
+      Code::kFileChanged,
+      fmt::format("{}: {}; put the file back as it was, or start the pipeline without its state", file.path, why));
+}
 
 Status FileSource::look_up(InputFile& file) {
   struct stat info {};
@@ -117,10 +124,7 @@ Status FileSource::resume_file(InputFile& file, const SourcePosition& at) {
   MR_ASSIGN(FileDescriptor descriptor, open_file(file.path, O_RDONLY));
   struct stat info {};
   if (::fstat(descriptor.get(), &info) != 0) return errno_status(errno, "read", file.path);
-  MR_ASSIGN(const std::string head, verify_read(descriptor, file.id, info.st_size, at));
-  file.position = at.position;
-  file.identity = identity_of(file.id, file.position, head);
-  return Status::ok();
+  return verify(descriptor, info.st_size, at, file);
 }
 
 // A file that an earlier run has read and that the path does not match any more: fine if it had been read to its end.
@@ -141,6 +145,29 @@ Status FileSource::leave_file(InputFile& file, const SourcePosition& at) {
   return Status::ok();
 }
 
+// Is this the file whose first at.position bytes have been read?
+Status FileSource::verify(const FileDescriptor& descriptor, int64_t size, const SourcePosition& at, InputFile& file) {
+  if (size < at.position) {
+    return changed(file, fmt::format("it has {} bytes, but {} have been read", size, at.position));
+  }
+  MR_ASSIGN(const std::string head, read_head(descriptor, at.position));
+  char next[2] = {'\n', '\n'};  // the last byte that was read, and the one behind it
+  if (::pread(descriptor.get(), next, 2, at.position - 1) < 1) return errno_status(errno, "read", file.path);
+  file.position = at.position;
+  file.identity = identity_of(file.id, file.position, head);
+  if (!at.identity.empty() && !at.identity.starts_with(file.identity)) {
+    const bool same_bytes = at.identity.find(file.identity.substr(file.identity.rfind(':'))) != std::string::npos;
+    return changed(file, same_bytes ? "it is another file than the one that was being read (device or inode differ)"
+                                    : "its first bytes differ from those that have been read");
+  }
+  if (next[0] != '\n' && next[1] != '\n' && next[1] != '\r') {
+    return changed(file, fmt::format("its last line had no newline when it was read, and has been continued since "
+                                     "(byte {})",
+                                     at.position));
+  }
+  return Status::ok();
+}
+
 Status FileSource::start_file(InputFile& file) {
   Result<FileDescriptor> opened = open_file(file.path, O_RDONLY | O_NONBLOCK);
   if (!opened.is_ok()) {
@@ -153,7 +180,7 @@ Status FileSource::start_file(InputFile& file) {
   if (::fstat(file_.get(), &info) != 0) return errno_status(errno, "read", file.path);
   if (!S_ISREG(info.st_mode)) return not_a_file(file.path, info.st_mode);
   if (file.position > 0 && FileId{info.st_dev, info.st_ino} != file.id) {
-    return file_changed(file.path, "it has been replaced while the pipeline was running");
+    return changed(file, "it has been replaced while the pipeline was running");
   }
   file.id = {info.st_dev, info.st_ino};
   if (has_header(settings_.format)) {
@@ -176,8 +203,7 @@ Status FileSource::end_file(InputFile& file) {
   struct stat info {};
   if (::fstat(file_.get(), &info) != 0) return errno_status(errno, "read", file.path);
   if (info.st_size < file.position) {
-    return file_changed(file.path,
-                        fmt::format("it was cut to {} bytes after {} had been read", info.st_size, file.position));
+    return changed(file, fmt::format("it was cut to {} bytes after {} had been read", info.st_size, file.position));
   }
   file.identity = identity_of(file.id, file.position, reader_.head()).append(kReadToEnd);
   file_ = FileDescriptor();
@@ -282,11 +308,9 @@ void read_options(MapReader& map, FileSourceSettings& settings, Diagnostics& dia
   } else {
     settings.max_record_bytes = static_cast<size_t>(max_record);
   }
-  settings.follow = map.bool_or("follow", false);
-  settings.restart_truncated = map.choice("on_truncate", {"fail", "restart"}, "fail") == "restart";
-  if (const auto node = map.child("on_truncate"); node && !settings.follow) {
-    diagnostics.error(LintCode::kConflict, node->key_location(), "on_truncate is for files that are followed",
-                      "add follow: true");
+  if (map.bool_or("follow", false)) {
+    diagnostics.error(LintCode::kUnsupported, map.child("follow")->location(),
+                      "follow is not in this version: a file source ends at the end of its files");
   }
 }
 

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 
 namespace millrace {
 
@@ -22,42 +21,6 @@ Result<std::string> read_head(const FileDescriptor& file, int64_t position) {
   if (got < 0) return errno_status(errno, "read", file.path());
   head.resize(static_cast<size_t>(got));
   return head;
-}
-
-bool parse_file_id(const std::string& identity, FileId* id) {
-  const char* end = identity.data() + identity.size();
-  const auto device = std::from_chars(identity.data(), end, id->device, 16);
-  if (device.ec != std::errc() || device.ptr == end || *device.ptr != ':') return false;
-  const auto inode = std::from_chars(device.ptr + 1, end, id->inode, 16);
-  return inode.ec == std::errc() && inode.ptr != end && *inode.ptr == ':';
-}
-
-Result<std::string> verify_read(const FileDescriptor& file, const FileId& id, int64_t size, const SourcePosition& at) {
-  if (size < at.position) {
-    return file_changed(file.path(), fmt::format("it has {} bytes, but {} have been read", size, at.position));
-  }
-  MR_ASSIGN(std::string head, read_head(file, at.position));
-  char next[2] = {'\n', '\n'};  // the last byte that was read, and the one behind it
-  if (::pread(file.get(), next, 2, at.position - 1) < 1) return errno_status(errno, "read", file.path());
-  const std::string identity = identity_of(id, at.position, head);
-  if (!at.identity.empty() && !at.identity.starts_with(identity)) {
-    const bool same_bytes = at.identity.find(identity.substr(identity.rfind(':'))) != std::string::npos;
-    return file_changed(file.path(), same_bytes ? "it is another file than the one that was being read (device or "
-                                                  "inode differ)"
-                                                : "its first bytes differ from those that have been read");
-  }
-  if (next[0] != '\n' && next[1] != '\n' && next[1] != '\r') {
-    return file_changed(file.path(), fmt::format("its last line had no newline when it was read, and has been "
-                                                 "continued since (byte {})",
-                                                 at.position));
-  }
-  return head;
-}
-
-Status file_changed(const std::string& path, const std::string& why) {
-  return Status::user(
-      Code::kFileChanged,
-      fmt::format("{}: {}; put the file back as it was, or start the pipeline without its state", path, why));
 }
 
 bool is_pattern(const std::string& path) { return path.find_first_of("*?[") != std::string::npos; }

@@ -50,8 +50,7 @@ Status LineReader::read(Lines& lines, bool* at_end) {
   for (int reads = 0;;) {
     if (!cut(lines)) return Status::ok();
     if (end_of_file_) {
-      *at_end = !take_unfinished_ || take_last(lines);
-      end_of_file_ = take_unfinished_;
+      *at_end = take_last(lines);
       return Status::ok();
     }
     if (reads++ == kMaxReadsPerCall) return Status::ok();

@@ -1,4 +1,5 @@
-// What a `process` operator promises one by one: units of steps, timers that move and become overdue, what stands in the
+// What a `process` operator promises one by one: units of steps, timers that move and become overdue, what stands in
+// the
 // state, and where the watermark of its rows stands. The model test has the combinations.
 #include <map>
 

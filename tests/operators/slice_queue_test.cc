@@ -15,8 +15,13 @@ namespace {
 // sum(int), last(string)
 AccumulatorSet make_set() {
   const auto registry = builtin_aggregates();
-  return AccumulatorSet(
-      {registry->find("sum")->make({Type(TypeKind::kInt)}), registry->find("last")->make({Type(TypeKind::kString)})});
+  std::string refusal;
+  const auto make = [&](const char* name, TypeKind kind) {
+    AggregateArguments arguments;
+    arguments.types.push_back(Type(kind));
+    return registry->find(name)->make(arguments, &refusal);
+  };
+  return AccumulatorSet({make("sum", TypeKind::kInt), make("last", TypeKind::kString)});
 }
 
 class Block {

@@ -32,6 +32,7 @@ PipelineView running_view() {
   status.counts["operator/sum"].cache_misses = 30;
   status.counts["operator/paid"].filtered = 11;
   status.counts["sink/out"].out = 9;
+  status.counts["sink/out"].dead_letters_cut = 6;
   status.counts["sink/out"].bytes = 700;
   status.restored_from = "changelog";
   status.replayed_records = 1000;
@@ -75,6 +76,7 @@ TEST_CASE("pipeline metrics: everything that a running pipeline knows") {
                          R"(millrace_records_dropped_total{pipeline="orders",operator="sum",reason="evaluation"} 0)",
                          R"(millrace_records_dropped_total{pipeline="orders",operator="sum",reason="late"} 5)",
                          R"(millrace_records_dropped_total{pipeline="orders",source="in",reason="future"} 1)",
+                         R"(millrace_dead_letters_truncated_total{pipeline="orders",sink="out"} 6)",
                          R"(millrace_late_records_total{pipeline="orders",operator="sum"} 5)",
                          R"(millrace_windows_fired_total{pipeline="orders",operator="sum"} 4)",
                          R"(millrace_future_records_total{pipeline="orders",source="in"} 2)",

@@ -173,7 +173,8 @@ TEST_CASE("file sink: a record that does not fit the configuration") {
 TEST_CASE("file sink: folders named by columns, a header per part, names that are too long") {
   TestFolder folder;
   ManualClock clock(1000);
-  const PlannedSinkOf planned("file", "file: {path: '" + folder / "out/{name}" + "', roll: {every: 1s}}\nformat: csv\n");
+  const PlannedSinkOf planned("file",
+                              "file: {path: '" + folder / "out/{name}" + "', roll: {every: 1s}}\nformat: csv\n");
   CHECK(planned.plan->guarantee() == SinkGuarantee::kPrepared);
   CHECK(planned.plan->needed_inputs() == std::vector<bool>{true, true});
   std::vector<std::string> refused;

@@ -168,7 +168,8 @@ TEST_CASE("part folder: a run without state replaces the parts of the run before
     first = decide(parts, 1);
     folder.write("out/k=" + std::string(row) + "/mine.jsonl", "kept");
   }
-  CHECK(visible(root) == Files{{"k=old/mine.jsonl", "kept"}, {"k=new/part-1-0.jsonl", "new\n"}, {"k=new/mine.jsonl", "kept"}});
+  CHECK(visible(root) ==
+        Files{{"k=old/mine.jsonl", "kept"}, {"k=new/part-1-0.jsonl", "new\n"}, {"k=new/mine.jsonl", "kept"}});
   // The same, killed between the decision and its commit, and once more behind it.
   folder.write("out/k=old/part-9-9.csv", "older");
   folder.write("out/other/part-9-9.csv", "not of this path");
