@@ -5,6 +5,7 @@
 #include "base/crash_point.h"
 #include "base/murmur2.h"
 #include "base/mutant.h"
+#include "recovery/changelog_key.h"
 
 namespace millrace {
 
@@ -99,8 +100,20 @@ Status ChangelogLog::produce_delta(const Delta& delta) {
     uint16_t number = operator_of(key);
     MR_CHECK(number < topics_.size() && topics_[number].handle != nullptr);
     Delta::Value value = delta.value(i);
-    out.partition = static_cast<int32_t>(shard_of(key) % partitions);
+    const uint16_t shard = shard_of(key);
+    out.partition = static_cast<int32_t>(shard % partitions);
     out.key = key.substr(kFullKeyPrefix);
+    out.headers = nullptr;
+    out.header_count = 0;
+    // A key of one of several tables (windows, timers) does not say which shard it belongs to.
+    std::string with_shard;
+    const Header marked{kShardHeader, ""};
+    if (shard_of(out.key, settings_.shards) != shard) {
+      with_shard = key_with_shard(shard, out.key);
+      out.key = with_shard;
+      out.headers = &marked;
+      out.header_count = 1;
+    }
     out.value = value.tombstone ? std::string_view() : value.bytes;
     if (!value.tombstone && out.value.data() == nullptr) out.value = std::string_view("", 0);
     MR_RETURN_IF_ERROR(produce(topics_[number].handle, out, topics_[number].name));

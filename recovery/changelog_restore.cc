@@ -4,6 +4,7 @@
 
 #include "base/crash_point.h"
 #include "base/murmur2.h"
+#include "recovery/changelog_key.h"
 #include "recovery/operator_table.h"
 
 namespace millrace {
@@ -49,9 +50,12 @@ class EntryMaker {
   // False: not one of ours (no key, or in a partition where its key does not belong); counted and left out.
   bool make(size_t range, const KafkaRecord& record, std::string* key) {
     const ChangelogSpan& span = plan_.spans[range];
-    uint32_t shard = shard_of(record.key, plan_.target.shards);
+    std::string_view user_key = record.key;
+    uint32_t shard = shard_of(user_key, plan_.target.shards);
+    if (record.header_count > 0 && record.headers[0].name == kShardHeader) split_shard(record.key, &shard, &user_key);
     uint32_t partitions = partitions_of(span);
-    if (record.key.data() == nullptr || shard % partitions != static_cast<uint32_t>(span.at.partition)) {
+    const bool known = record.key.data() != nullptr && shard < plan_.target.shards;
+    if (!known || shard % partitions != static_cast<uint32_t>(span.at.partition)) {
       if (foreign_++ == 0) {
         log_.warn("{}[{}]: the record at offset {} was not written by this pipeline; it is ignored", span.at.topic,
                   span.at.partition, record.offset);
@@ -61,7 +65,7 @@ class EntryMaker {
     const uint16_t number = span.operator_number;
     const char prefix[kFullKeyPrefix] = {static_cast<char>(shard >> 8), static_cast<char>(shard),
                                          static_cast<char>(number >> 8), static_cast<char>(number)};
-    key->assign(prefix, sizeof prefix).append(record.key);
+    key->assign(prefix, sizeof prefix).append(user_key);
     return true;
   }
 
