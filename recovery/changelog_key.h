@@ -1,8 +1,8 @@
 // Keys of changelog records. A key is the user key of the state, whose shard follows from it (base/murmur2.h), as in
 // Kafka Streams. Where it does not follow, since an operator keeps several tables (operators/state_tables.h: windows,
-// timers), the record carries the header `millrace.shard`, and its key is 0, 0, the shard (2 bytes, big-endian), and the
-// user key: no user key of such an operator begins with 0, so that both forms may stand in one compacted topic. A
-// durable format.
+// timers), the record carries the header `millrace.shard`, and its key is 0, 0, the shard (2 bytes, big-endian), and
+// the user key: no user key of such an operator begins with 0, so that both forms may stand in one compacted topic.
+// A durable format.
 #pragma once
 
 #include <cstdint>
