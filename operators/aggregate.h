@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/batch.h"
@@ -30,7 +31,12 @@ struct AggregateRows {
   const Change* changes = nullptr;    // per physical row; kRetract takes a row back; nullptr: all kInsert
   size_t offset = 0;
   const Batch* batch = nullptr;  // that the rows are of; for functions that read more columns than `value`
+  // Of functions with sets (Aggregate::sets), where these may leave their slots: per row the word of its value in the
+  // state, if the slot's set is outside; member_bit is this call's in it, set together with kMemberChanged.
+  uint64_t* const* members = nullptr;
+  uint64_t member_bit = 0;
 };
+inline constexpr uint64_t kMemberChanged = uint64_t{1} << 63;
 
 // Where running values go: the value of row i's slot before and after it is folded in.
 inline constexpr uint32_t kNoRow = UINT32_MAX;
@@ -38,6 +44,20 @@ struct RunningRows {
   ColumnBuilder* column = nullptr;
   const uint32_t* before = nullptr;  // row of `column`, or kNoRow; nullptr: none
   const uint32_t* after = nullptr;   // the same
+};
+
+// What the operator of an aggregate whose slots hold sets of values does with those that have grown large: it moves the
+// values out of the slot, to entries of their own in the state (set_members.h).
+class SetSlots {
+ public:
+  virtual ~SetSlots() = default;
+  // All values of the slot's set are outside, and rows are counted by AggregateRows::members.
+  virtual bool is_outside(const void* slot) const = 0;
+  virtual bool is_large(const void* slot) const = 0;
+  // Appends the bytes of a value that is not null.
+  virtual void encode_value(const Column& values, uint32_t row, std::string& out) const = 0;
+  // Takes all values; the slot's set is outside then.
+  virtual void move_out(void* slot, const std::function<void(std::string_view value)>& take) const = 0;
 };
 
 class Aggregate;
@@ -56,6 +76,8 @@ class Aggregate {
   virtual void create(void* slot) const = 0;
   virtual void destroy(void* slot) const { (void)slot; }
   virtual bool trivially_destructible() const { return true; }
+  // nullptr: slots hold no sets.
+  virtual const SetSlots* sets() const { return nullptr; }
   // Heap memory behind a slot.
   virtual size_t extra_bytes(const void* slot) const {
     (void)slot;

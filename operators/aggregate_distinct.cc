@@ -1,9 +1,11 @@
-// count_distinct(x[, condition]): exact.
+// count_distinct(x[, condition]): exact. Sets that grow large leave their accumulators where the operator can take them
+// (set_members.h); elsewhere they are bounded.
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "operators/member_set.h"
+#include "operators/member_table.h"
 #include "operators/registration.h"
 #include "operators/slot_aggregate.h"
 
@@ -12,6 +14,11 @@ namespace {
 
 // A set inside its accumulator is encoded with every epoch that changes it, and stands in one changelog record.
 constexpr size_t kMaxBytes = 256 * 1024;
+constexpr size_t kLargeBytes = 64 * 1024;
+// In memory only: what windows that share slices merge to be shown; a set that a batch has made large before it moves
+// out.
+constexpr size_t kMaxMergedBytes = 16 * 1024 * 1024;
+constexpr size_t kMaxValueBytes = MemberTable::kMaxValueBytes;
 
 struct DistinctDouble : DoubleBytes {
   // -0.0 equals 0.0, and every NaN is the same value.
@@ -24,49 +31,134 @@ struct DistinctDouble : DoubleBytes {
 
 template <class Value>
 struct CountDistinctOp {
-  using Slot = MemberSet<Value>;
+  struct Slot {
+    MemberSet<Value> set;
+    int64_t outside;  // values that have left the slot; then the set is empty
+  };
   static constexpr bool kTrivial = false, kRetracts = false, kCanFail = true;
-  static void create(Slot& slot) { slot.create(); }
-  static void destroy(Slot& slot) { slot.destroy(); }
-  static size_t extra_bytes(const Slot& slot) { return slot.heap_bytes(); }
+  static void create(Slot& slot) {
+    slot.set.create();
+    slot.outside = 0;
+  }
+  static void destroy(Slot& slot) { slot.set.destroy(); }
+  static size_t extra_bytes(const Slot& slot) { return slot.set.heap_bytes(); }
   static bool can_add(const Slot& slot, const Column* column, uint32_t row) {
     const typename Value::View value = Value::get(*column, row);
-    return slot.bytes().size() + Slot::bytes_of(value) <= kMaxBytes || slot.contains(value);
+    const size_t bytes = MemberSet<Value>::bytes_of(value);
+    return bytes <= kMaxValueBytes && (slot.set.bytes().size() + bytes <= kMaxBytes || slot.set.contains(value));
   }
   static bool can_retract(const Slot&, const Column*, uint32_t) { return false; }
-  static std::string failure() { return "more than 256 KiB of values"; }
-  static void add(Slot& slot, const Column* column, uint32_t row) { slot.insert(Value::get(*column, row)); }
+  static std::string failure() { return "a value of more than 4 KiB or a set of more than 256 KiB"; }
+  static void add(Slot& slot, const Column* column, uint32_t row) {
+    MR_CHECK(slot.outside == 0);
+    slot.set.insert(Value::get(*column, row));
+  }
   static bool can_merge(const Slot& into, const Slot& from) {
-    size_t bytes = into.bytes().size() + from.bytes().size();
-    if (bytes <= kMaxBytes) return true;
-    from.for_each([&](typename Value::View value) {
-      if (into.contains(value)) bytes -= Slot::bytes_of(value);
+    if (into.outside > 0 || from.outside > 0) return false;
+    size_t bytes = into.set.bytes().size() + from.set.bytes().size();
+    if (bytes <= kMaxMergedBytes) return true;
+    from.set.for_each([&](typename Value::View value) {
+      if (into.set.contains(value)) bytes -= MemberSet<Value>::bytes_of(value);
     });
-    return bytes <= kMaxBytes;
+    return bytes <= kMaxMergedBytes;
   }
   static void merge(Slot& into, const Slot& from) {
-    from.for_each([&into](typename Value::View value) { into.insert(value); });
+    from.set.for_each([&into](typename Value::View value) { into.set.insert(value); });
   }
-  static void put(const Slot& slot, ColumnBuilder& out, uint32_t row) { out.ints[row] = slot.size(); }
-  static void encode(const Slot& slot, AccumulatorWriter& out) { slot.encode(out); }
-  static bool decode(AccumulatorReader& in, Slot& slot) { return slot.decode(in); }
+  static void put(const Slot& slot, ColumnBuilder& out, uint32_t row) {
+    out.ints[row] = slot.outside + int64_t{slot.set.size()};
+  }
+  static void encode(const Slot& slot, AccumulatorWriter& out) {
+    out.varint(static_cast<uint64_t>(slot.outside));
+    slot.set.encode(out);
+  }
+  static bool decode(AccumulatorReader& in, Slot& slot) {
+    const uint64_t outside = in.varint();
+    slot.outside = static_cast<int64_t>(outside);
+    return outside >> 63 == 0 && slot.set.decode(in) && (outside == 0 || slot.set.size() == 0);
+  }
 };
 
 template <class Value>
-class CountDistinct : public SlotAggregate<CountDistinctOp<Value>> {
+class CountDistinct : public SlotAggregate<CountDistinctOp<Value>>, public SetSlots {
  public:
   using Base = SlotAggregate<CountDistinctOp<Value>>;
+  using Slot = typename Base::Slot;
   CountDistinct() : Base(Type(TypeKind::kInt)) {}
+
   // Even if all rows went to one set, it would fit.
   bool cannot_fail(const AggregateRows& rows) const override {
-    size_t largest = 0;
+    size_t largest_set = 0;
+    size_t largest_value = 0;
     size_t more = 0;
     for (size_t i = 0; i < rows.n; i++) {
       if (Base::skips(rows, i)) continue;
-      largest = std::max(largest, Base::slot_at(rows, i).bytes().size());
-      more += Value::kHeadBytes + Value::tail(Value::get(*rows.value, rows.rows[i])).size();
+      const size_t bytes = Value::kHeadBytes + Value::tail(Value::get(*rows.value, rows.rows[i])).size();
+      largest_value = std::max(largest_value, bytes);
+      largest_set = std::max(largest_set, Base::slot_at(rows, i).set.bytes().size());
+      more += bytes;
     }
-    return largest + more <= kMaxBytes;
+    const size_t limit = rows.members != nullptr ? kMaxMergedBytes : kMaxBytes;
+    return largest_value <= kMaxValueBytes && largest_set + more <= limit;
+  }
+  bool can_fold(const AggregateRows& rows, size_t i) const override {
+    if (rows.members == nullptr) return Base::can_fold(rows, i);
+    if (Base::skips(rows, i)) return true;
+    const size_t bytes = MemberSet<Value>::bytes_of(Value::get(*rows.value, rows.rows[i]));
+    return bytes <= kMaxValueBytes && Base::slot_at(rows, i).set.bytes().size() + bytes <= kMaxMergedBytes;
+  }
+  void add(const AggregateRows& rows) const override {
+    if (rows.members == nullptr) return Base::add(rows);
+    for (size_t i = 0; i < rows.n; i++) count(rows, i);
+  }
+  void add_running(const AggregateRows& rows, const RunningRows& out) const override {
+    if (rows.members == nullptr) return Base::add_running(rows, out);
+    for (size_t i = 0; i < rows.n; i++) {
+      const Slot& slot = Base::slot_at(rows, i);
+      if (out.before != nullptr && out.before[i] != kNoRow) Base::Operations::put(slot, *out.column, out.before[i]);
+      count(rows, i);
+      if (out.after[i] != kNoRow) Base::Operations::put(slot, *out.column, out.after[i]);
+    }
+  }
+
+  const SetSlots* sets() const override { return this; }
+  bool is_outside(const void* slot) const override { return static_cast<const Slot*>(slot)->outside > 0; }
+  bool is_large(const void* slot) const override {
+    return static_cast<const Slot*>(slot)->set.bytes().size() > kLargeBytes;
+  }
+  void encode_value(const Column& values, uint32_t row, std::string& out) const override {
+    append(Value::get(values, row), out);
+  }
+  void move_out(void* slot, const std::function<void(std::string_view)>& take) const override {
+    Slot& moved = *static_cast<Slot*>(slot);
+    std::string bytes;
+    moved.set.for_each([&](typename Value::View value) {
+      bytes.clear();
+      append(value, bytes);
+      take(bytes);
+    });
+    moved.outside += moved.set.size();
+    moved.set.clear();
+  }
+
+ private:
+  static void append(typename Value::View value, std::string& out) {
+    char head[Value::kHeadBytes];
+    out.append(head, Value::head(value, head));
+    out.append(Value::tail(value));
+  }
+  static void count(const AggregateRows& rows, size_t i) {
+    if (Base::skips(rows, i)) return;
+    Slot& slot = Base::slot_at(rows, i);
+    if (slot.outside == 0) {
+      slot.set.insert(Value::get(*rows.value, rows.rows[i]));
+      return;
+    }
+    uint64_t* word = rows.members[i];
+    MR_CHECK(word != nullptr);
+    if ((*word & rows.member_bit) != 0) return;
+    *word |= rows.member_bit | kMemberChanged;
+    slot.outside++;
   }
 };
 

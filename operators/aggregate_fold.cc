@@ -117,11 +117,18 @@ std::string AggregateFold::refusal(size_t i) const {
   return {};
 }
 
+Status AggregateFold::open_sets(const OperatorContext& context, const LaneCache& blocks, size_t cache_bytes,
+                                size_t time_bytes) {
+  sets_ = std::make_unique<SetMembers>(program_, offsets_, time_bytes);
+  return sets_->open(context, blocks, cache_bytes);
+}
+
 AggregateRows AggregateFold::range_of(size_t call, size_t begin, size_t end) const {
   AggregateRows range = calls_[call];
   range.n = end - begin;
   range.states += begin;
   range.rows += begin;
+  if (range.members != nullptr) range.members += begin;
   return range;
 }
 

@@ -15,6 +15,7 @@
 #include "operators/accumulator_set.h"
 #include "operators/aggregate_output.h"
 #include "operators/aggregate_program.h"
+#include "operators/set_members.h"
 
 namespace millrace {
 
@@ -39,6 +40,18 @@ class AggregateFold {
   // The rows to fold next, in order: physical row rows[i] into block states[i]. A row may be bound several times (to
   // several windows). The arrays and the batch stay until the next bind.
   void bind(const Batch& batch, const uint32_t* rows, void* const* states, size_t n);
+  // Functions with sets: these may leave their blocks once open_sets has been called; else a set that grows too large
+  // is an error of the row. bind_sets follows each bind, move_sets the folding of what was bound. blocks: where the
+  // states live; time_bytes: MemberTable.
+  bool has_sets() const { return SetMembers::needed(program_); }
+  Status open_sets(const OperatorContext& context, const LaneCache& blocks, size_t cache_bytes, size_t time_bytes);
+  Status bind_sets() { return sets_ ? sets_->bind(calls_) : Status::ok(); }
+  Status move_sets() { return sets_ ? sets_->move(states_, bound_) : Status::ok(); }
+  // Memory of values outside that only a cut frees.
+  size_t dirty_bytes() const { return sets_ ? members()->dirty_bytes() : 0; }
+  // nullptr: open_sets has not been called.
+  MemberTable* members() const { return sets_ ? &sets_->table() : nullptr; }
+
   // Calls range(begin, end) for ranges of bound rows that together hold every row that fits; `range` folds them before
   // it returns. The others are appended to errors. In one range if none can fail.
   template <class Range>
@@ -87,6 +100,7 @@ class AggregateFold {
   std::vector<bool> is_condition_;                      // per input
   std::vector<size_t> offsets_;                         // per call
   std::vector<ColumnPtr> inputs_;                       // of the batch at hand
+  std::unique_ptr<SetMembers> sets_;
 
   // What is bound.
   std::vector<AggregateRows> calls_;

@@ -6,6 +6,7 @@
 #include "operators/aggregate_fold.h"
 #include "operators/aggregate_updates.h"
 #include "operators/projection.h"
+#include "operators/state_tables.h"
 #include "state/lane_cache.h"
 
 namespace millrace {
@@ -19,15 +20,18 @@ class AggregateOperator : public Operator {
   Result<bool> flush(uint64_t epoch, size_t max_rows, Collector& out) override;
   void cut(DeltaBuilder& delta) override;
   bool holds_rows() const override { return coalesces(); }
-  bool wants_barrier() const override { return cache_->dirty_bytes() > context_.cache_bytes / 2; }
-  bool is_full() const override { return cache_->dirty_bytes() >= context_.cache_bytes; }
+  bool wants_barrier() const override { return dirty_bytes() > context_.cache_bytes / 2; }
+  bool is_full() const override { return dirty_bytes() >= context_.cache_bytes; }
 
  private:
   // Updates wait for the end of the epoch.
   bool coalesces() const { return !emits_each() && !context_.emit_per_batch; }
   bool emits_each() const { return program_->emit.mode == EmitMode::kEach; }
   Status fold_chunk(const Batch& batch, uint32_t begin, uint32_t count, Collector& out);
+  size_t dirty_bytes() const { return cache_->dirty_bytes() + fold_.dirty_bytes(); }
   Status look_up(const Batch& batch, uint32_t begin, uint32_t count);
+  // Puts the table byte in front of keys_.
+  void tag_keys(uint32_t count);
   // Folds rows [begin, end) of the chunk, and adds their rows to the output.
   void fold_each(const Batch& batch, size_t begin, size_t end);
   void add_rows(const Batch& batch, size_t i);
@@ -38,10 +42,13 @@ class AggregateOperator : public Operator {
   AggregateOutput output_;  // emit each
   OperatorContext context_;
   std::unique_ptr<LaneCache> cache_;
+  // Where sets may leave their blocks, the state has several tables, and the keys of blocks begin with a byte.
+  size_t tag_bytes_ = 0;
 
   // Scratch of a chunk.
   std::vector<uint32_t> rows_;
   std::vector<std::string_view> keys_;
+  std::string tagged_keys_;
   std::vector<uint16_t> shards_;
   std::vector<void*> states_;
   std::vector<uint32_t> before_, after_;  // output rows, emit each
@@ -65,8 +72,12 @@ AggregateOperator::AggregateOperator(std::shared_ptr<const AggregateProgram> pro
 Status AggregateOperator::open(const OperatorContext& context) {
   MR_CHECK(context.arenas != nullptr && context.state != nullptr);
   context_ = context;
-  cache_ = std::make_unique<LaneCache>(*context.state, context.operator_id, fold_.set(), context.cache_bytes);
-  return Status::ok();
+  const bool sets = fold_.has_sets();
+  const size_t cache_bytes = sets ? context.cache_bytes / 2 : context.cache_bytes;
+  cache_ = std::make_unique<LaneCache>(*context.state, context.operator_id, fold_.set(), cache_bytes);
+  if (!sets) return Status::ok();
+  tag_bytes_ = 1;
+  return fold_.open_sets(context, *cache_, cache_bytes, 0);
 }
 
 Status AggregateOperator::process(const Batch& batch, size_t, Collector& out) {
@@ -98,6 +109,7 @@ Status AggregateOperator::process(const Batch& batch, size_t, Collector& out) {
 Status AggregateOperator::fold_chunk(const Batch& batch, uint32_t begin, uint32_t count, Collector& out) {
   MR_RETURN_IF_ERROR(look_up(batch, begin, count));
   fold_.bind(batch, rows_.data(), states_.data(), count);
+  MR_RETURN_IF_ERROR(fold_.bind_sets());
   RowErrors errors;
   if (emits_each()) {
     output_.begin(context_.arenas->take(), count * static_cast<uint32_t>(updates_.rows_per_key()));
@@ -106,6 +118,7 @@ Status AggregateOperator::fold_chunk(const Batch& batch, uint32_t begin, uint32_
     updates_.remember(states_.data(), count);
     fold_.for_each_range(errors, [&](size_t from, size_t to) { fold_.fold(from, to); });
   }
+  MR_RETURN_IF_ERROR(fold_.move_sets());
   counters_.absorbed += count - errors.entries.size();
   if (emits_each() && output_.rows() > 0) {
     const Status emitted = output_.emit(batch.watermark_ms != nullptr, &batch, out, counters_.out);
@@ -124,19 +137,34 @@ Status AggregateOperator::fold_chunk(const Batch& batch, uint32_t begin, uint32_
 Status AggregateOperator::look_up(const Batch& batch, uint32_t begin, uint32_t count) {
   const std::string_view* keys = keys_.data();
   const uint16_t* shards = shards_.data();
-  if (!batch.selection) {
+  if (!batch.selection && tag_bytes_ == 0) {
     std::iota(rows_.begin(), rows_.begin() + count, begin);
     keys = batch.key_bytes + begin;
     shards = batch.shards + begin;
   } else {
     for (uint32_t i = 0; i < count; i++) {
-      const uint32_t row = (*batch.selection)[begin + i];
+      const uint32_t row = batch.row(begin + i);
       rows_[i] = row;
       keys_[i] = batch.key_bytes[row];
       shards_[i] = batch.shards[row];
     }
   }
+  if (tag_bytes_ > 0) tag_keys(count);
   return cache_->lookup(keys, shards, count, states_.data());
+}
+
+void AggregateOperator::tag_keys(uint32_t count) {
+  tagged_keys_.clear();
+  for (uint32_t i = 0; i < count; i++) {
+    tagged_keys_.push_back(static_cast<char>(StateTable::kBlocks));
+    tagged_keys_.append(keys_[i]);
+  }
+  size_t begin = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    const size_t bytes = tag_bytes_ + keys_[i].size();
+    keys_[i] = std::string_view(tagged_keys_).substr(begin, bytes);
+    begin += bytes;
+  }
 }
 
 void AggregateOperator::fold_each(const Batch& batch, size_t begin, size_t end) {
@@ -165,7 +193,7 @@ Result<bool> AggregateOperator::flush(uint64_t, size_t max_rows, Collector& out)
     const size_t limit = std::min({budget, updates_.max_keys(), cache_->dirty_count() - cursor_});
     updates_.begin(context_.arenas->take(), limit);
     const size_t next = cache_->visit_dirty(cursor_, limit, [this](const LaneCache::EntryView& entry) {
-      updates_.add(entry.key, entry.state, {watermark_ms_});
+      updates_.add(entry.key.substr(tag_bytes_), entry.state, {watermark_ms_});
     });
     budget -= std::min(budget, next - cursor_);
     cursor_ = next;
@@ -187,6 +215,7 @@ void AggregateOperator::cut(DeltaBuilder& delta) {
     for (void* state : gone) cache_->mark_removed(state);
   }
   cache_->cut(delta);
+  if (fold_.members() != nullptr) fold_.members()->cut(delta);
 }
 
 }  // namespace

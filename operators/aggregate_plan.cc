@@ -11,6 +11,7 @@
 #include "operators/late_rows.h"
 #include "operators/projection.h"
 #include "operators/registration.h"
+#include "operators/set_members.h"
 #include "operators/window_plan.h"
 
 namespace millrace {
@@ -119,7 +120,8 @@ bool AggregatePlan::check_edge(const Edge& input, Diagnostics& diagnostics) cons
   for (const AggregateCall& call : program_.calls) {
     if (call.aggregate->can_retract()) continue;
     diagnostics.error(LintCode::kEdge, config_.fields.location(),
-                      call.text + " cannot take back rows that its input replaces", "only count, sum and avg can");
+                      call.text + " cannot take back rows that its input replaces",
+                      "only count, sum, avg and quantile can");
     ok = false;
   }
   return ok;
@@ -169,7 +171,7 @@ std::string AggregatePlan::state_descriptor() const {
     text += (i > 0 ? "," : "") + program_.calls[static_cast<size_t>(program_.state_order[i])].descriptor;
   }
   text += "]";
-  if (is_plain()) return text;
+  if (is_plain()) return text + (SetMembers::needed(program_) ? " tables=2" : "");
   text += " window=" + (program_.window.any() ? descriptor(program_.window) : "none");
   AggregateProgram program = program_;
   program.gives_retractions = announces();

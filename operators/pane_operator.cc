@@ -30,7 +30,13 @@ Status PaneOperator::open(const OperatorContext& context) {
   MR_CHECK(context.clock != nullptr || !in_processing_time());
   context_ = context;
   MR_RETURN_IF_ERROR(progress_.open(context));
-  MR_RETURN_IF_ERROR(table_.open(context, fold_.set()));
+  const bool sets = fold_.has_sets() && sets_may_leave();
+  OperatorContext of_table = context;
+  if (sets) of_table.cache_bytes /= 2;
+  MR_RETURN_IF_ERROR(table_.open(of_table, fold_.set()));
+  if (sets) {
+    MR_RETURN_IF_ERROR(fold_.open_sets(context, table_.cache(), context.cache_bytes / 2, table_.time_bytes()));
+  }
   time_ms_ = progress_.restored_ms();
   for (size_t i = 0; times_.fires() && i < table_.shards(); i++) {
     const TimeProgress::Shard& shard = progress_.shard(i);
@@ -196,7 +202,9 @@ Result<bool> PaneOperator::flush(uint64_t, size_t, Collector&) {
   // What has not fired has not expired, whatever an advance under way has come to.
   int64_t end_ms = time_ms_ + 1 - times_.lateness_ms();
   if (times_.fires()) end_ms = std::min(end_ms, first_end() - 1);
-  return table_.expire(times_.last_pane_end(end_ms), kExpiredPerStep);
+  MR_ASSIGN(const bool done, table_.expire(times_.last_pane_end(end_ms), kExpiredPerStep));
+  if (done && fold_.members() != nullptr) MR_RETURN_IF_ERROR(fold_.members()->expire(end_ms));
+  return done;
 }
 
 void PaneOperator::remember_time() {
@@ -219,6 +227,7 @@ void PaneOperator::cut(DeltaBuilder& delta) {
   }
   remember_time();
   table_.cut(delta);
+  if (fold_.members() != nullptr) fold_.members()->cut(delta);
   progress_.cut(delta);
 }
 

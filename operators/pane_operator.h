@@ -70,8 +70,10 @@ class PaneOperator : public Operator {
     (void)state;
     return false;
   }
+  // Panes are never merged, and leave the state only when they expire: sets that grow large may leave them.
+  virtual bool sets_may_leave() const { return false; }
   // Memory that only a cut frees.
-  virtual size_t held_bytes() const { return table_.dirty_bytes(); }
+  virtual size_t held_bytes() const { return table_.dirty_bytes() + fold_.dirty_bytes(); }
   virtual size_t rows_per_key() const { return program_->gives_retractions ? 2 : 1; }
 
   bool in_processing_time() const { return program_->window.processing_time; }

@@ -24,6 +24,7 @@ template <class Op>
 class SlotAggregate : public Aggregate {
  public:
   using Slot = typename Op::Slot;
+  using Operations = Op;
   static_assert(sizeof(Slot) % 8 == 0 && alignof(Slot) <= 8);
 
   explicit SlotAggregate(Type type, Op op = {}) : type_(std::move(type)), op_(op) {}

@@ -1,6 +1,6 @@
 // Keys of an operator that keeps several tables in its state: the first byte of a user key names the table; times in
 // keys are ordered bytes. A durable format: values never change their meaning. (A plain aggregate has one table and no
-// such byte.)
+// such byte, unless sets may leave its accumulators.)
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,8 @@ enum class StateTable : char {
   kClockTimers = 4,
   kKeyWindows = 5,  // key -> its windows (sessions, sliding and count windows)
   kKeys = 6,        // key -> what deduplicate or top_n keeps of it
+  kBlocks = 7,      // key -> accumulator: aggregates without windows that have a table of members
+  kMembers = 8,     // times · key · group · value -> calls that have counted it (member_table.h)
 };
 
 // A time as 8 bytes whose order is that of the times.

@@ -68,17 +68,21 @@ Status WindowBlocks::fold_rows(const Batch& batch, const WindowRows& rows, void*
   const bool each = program_.emit.mode == EmitMode::kEach;
   if (!each && !row_by_row_ && !rows.any_shows()) {
     fold_.bind(batch, rows.rows().data(), states, rows.size());
+    MR_RETURN_IF_ERROR(fold_.bind_sets());
     fold_.for_each_range(failed, [&](size_t from, size_t to) {
       fold_.fold(from, to);
       for (size_t i = from; has_trigger_ && i < to; i++) count_row(rows.finds()[i], states[i]);
     });
+    MR_RETURN_IF_ERROR(fold_.move_sets());
   } else {
     // What a piece shows must fit one batch.
     for (size_t begin = 0; begin < rows.size(); begin += updates_.max_keys()) {
       const size_t n = std::min(updates_.max_keys(), rows.size() - begin);
       fold_.bind(batch, rows.rows().data() + begin, states + begin, n);
+      MR_RETURN_IF_ERROR(fold_.bind_sets());
       MR_RETURN_IF_ERROR(row_by_row_ ? fold_one_by_one(batch, rows, states, begin, n, failed, counters, out)
                                      : fold_showing(batch, rows, states, begin, n, failed, counters, out));
+      MR_RETURN_IF_ERROR(fold_.move_sets());
     }
   }
   sort_errors(failed);

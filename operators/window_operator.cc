@@ -30,8 +30,9 @@ class WindowOperator : public PaneOperator {
   bool keeps_empty(void* state) const override {
     return WindowBlocks::has_trigger(*program_) && blocks_.trigger(state).shown_ms != kNoTime;
   }
+  bool sets_may_leave() const override { return !program_->emit.discarding && program_->ttl_ms == 0; }
   size_t held_bytes() const override {
-    return table_.dirty_bytes() + event_timers_.uncut_bytes() + clock_timers_.uncut_bytes();
+    return PaneOperator::held_bytes() + event_timers_.uncut_bytes() + clock_timers_.uncut_bytes();
   }
 
  private:

@@ -86,6 +86,8 @@ class WindowTable {
   // True: there are no more.
   Result<bool> expire(int64_t end_ms, size_t limit);
 
+  // How many bytes of a full key, behind its table byte, are times.
+  size_t time_bytes() const { return prefix_bytes() - 1; }
   // Dirty blocks, in the order in which they became dirty (LaneCache::visit_dirty).
   LaneCache& cache() { return *cache_; }
   const LaneCache& cache() const { return *cache_; }

@@ -279,7 +279,7 @@ Status LaneCache::Table::stripe(const std::string_view* keys, const uint16_t* sh
 Status LaneCache::Table::add_missing(const std::string_view* keys, const uint16_t* shards, void** states,
                                      uint8_t* first_touch) {
   for (uint32_t i : missing) {
-    if (keys[i].size() > kMaxKeyBytes) {
+    if (keys[i].size() > kMaxKeyBytes + kMaxPrefixBytes) {
       return Status::user(Code::kRecordTooLarge, "a key of " + std::to_string(keys[i].size()) +
                                                      " bytes; the limit is " + std::to_string(kMaxKeyBytes));
     }
@@ -459,10 +459,23 @@ bool LaneCache::is_removed(void* state) { return (CacheEntry::of(state)->flags &
 
 void LaneCache::find(const std::string_view* keys, size_t n, void** states) const {
   const Table& table = *table_;
-  for (size_t i = 0; i < n; i++) {
-    const uint32_t id = table.slots[table.probe(hash32(keys[i]), keys[i])].id;
-    CacheEntry* entry = id == 0 ? nullptr : table.slabs.entry(id);
-    states[i] = entry == nullptr || (entry->flags & Flags::kRemoved) != 0 ? nullptr : entry->state();
+  const size_t mask = table.slots.size() - 1;
+  uint32_t hashes[kStripe];
+  for (size_t begin = 0; begin < n; begin += kStripe) {
+    const size_t count = std::min(kStripe, n - begin);
+    for (size_t i = 0; i < count; i++) {
+      hashes[i] = hash32(keys[begin + i]);
+      __builtin_prefetch(&table.slots[hashes[i] & mask]);
+    }
+    for (size_t i = 0; i < count; i++) {
+      const uint32_t id = table.slots[hashes[i] & mask].id;
+      if (id != 0) __builtin_prefetch(table.slabs.entry(id));
+    }
+    for (size_t i = 0; i < count; i++) {
+      const uint32_t id = table.slots[table.probe(hashes[i], keys[begin + i])].id;
+      CacheEntry* entry = id == 0 ? nullptr : table.slabs.entry(id);
+      states[begin + i] = entry == nullptr || (entry->flags & Flags::kRemoved) != 0 ? nullptr : entry->state();
+    }
   }
 }
 

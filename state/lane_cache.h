@@ -61,9 +61,10 @@ class LaneCache {
   // 1 when this is the first touch of the entry since the last cut (per entry once).
   Status lookup(const std::string_view* keys, const uint16_t* shards, size_t n, void** states,
                 uint8_t* first_touch = nullptr, const StoredKeys* stored = nullptr);
-  // On an error no state is usable and the pipeline restarts: kRecordTooLarge: a key of more than kMaxKeyBytes; what
+  // On an error no state is usable and the pipeline restarts: kRecordTooLarge: a key that is too long; what
   // the store says; kStateCorrupt: an accumulator that does not decode.
-  static constexpr size_t kMaxKeyBytes = 64 * 1024;
+  static constexpr size_t kMaxKeyBytes = 64 * 1024;  // of rows; operators may put kMaxPrefixBytes in front
+  static constexpr size_t kMaxPrefixBytes = 64;
   // Visits dirty entries in the order in which they became dirty, from `cursor` on, at most `limit`; returns the new
   // cursor. The operator emits its updates from this. cursor 0 starts; the end is reached when the result equals
   // dirty_count().

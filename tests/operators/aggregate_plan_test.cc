@@ -125,7 +125,7 @@ TEST_CASE("edges: upsert inputs are refused, retractions only where all aggregat
   const std::string yaml = "aggregate: {key_by: customer, fields: {n: count(), m: max(amount)}}";
   CHECK(first_error(yaml, {kOrders, EdgeType::kUpsert, {0}}).rfind("MR1018", 0) == 0);
   CHECK(first_error(yaml, {kOrders, EdgeType::kRetract, {0}}) ==
-        "MR1018@1:39 max(amount) cannot take back rows that its input replaces; only count, sum and avg can");
+        "MR1018@1:39 max(amount) cannot take back rows that its input replaces; only count, sum, avg and quantile can");
   planned("aggregate: {key_by: customer, fields: {n: count(), a: avg(amount)}}", {kOrders, EdgeType::kRetract, {0}});
 }
 

@@ -288,8 +288,8 @@ TEST_CASE("keys are limited, an error leaves nothing that looks new") {
   LaneCache cache(layers.lane(0), kOperator, codec, 1u << 20);
   const uint16_t shards[] = {1, 1, 1};
   void* states[3];
-  const std::string longest(LaneCache::kMaxKeyBytes, 'x');
-  const std::string longer(LaneCache::kMaxKeyBytes + 1, 'x');
+  const std::string longest(LaneCache::kMaxKeyBytes + LaneCache::kMaxPrefixBytes, 'x');
+  const std::string longer = longest + 'x';
   const std::string_view fits[] = {longest, "", "good"};
   REQUIRE(cache.lookup(fits, shards, 3, states).is_ok());
   CHECK(static_cast<Counter*>(states[2])->value == 42);
