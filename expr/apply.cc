@@ -18,30 +18,24 @@ const char* Frame::keep(std::string_view message) {
   return copy;
 }
 
-bool Frame::charge(Vector& out, uint32_t row, uint64_t amount, uint64_t limit, uint64_t* spent, const char* message) {
-  uint64_t& total = spent[records[row]];
-  if (amount > limit - total) {
+bool Frame::charge(const Node& node, Vector& out, uint32_t row, uint64_t amount, uint64_t limit, const char* message) {
+  const uint64_t before = records ? spending->of(node.id, records[row]) : 0;
+  if (amount > limit - before) {
     fail(out, row, message);
     return false;
   }
-  total += amount;
+  if (records) spending->of(node.id, records[row]) += amount;
   return true;
 }
 
-bool Frame::charge_items(Vector& out, uint32_t row, uint64_t items) {
-  static constexpr char kMessage[] = "a list of more than 10000 items";
+bool Frame::charge_items(const Node& node, Vector& out, uint32_t row, uint64_t items) {
   static_assert(kMaxListItems == 10'000);
-  if (records) return charge(out, row, items, kMaxListItems, spending->items, kMessage);
-  if (items > kMaxListItems) fail(out, row, kMessage);
-  return items <= kMaxListItems;
+  return charge(node, out, row, items, kMaxListItems, "a list of more than 10000 items");
 }
 
-bool Frame::charge_text(Vector& out, uint32_t row, uint64_t bytes) {
-  static constexpr char kMessage[] = "a text of more than 16 MiB";
+bool Frame::charge_text(const Node& node, Vector& out, uint32_t row, uint64_t bytes) {
   static_assert(kMaxTextBytes == 16 << 20);
-  if (records) return charge(out, row, bytes, kMaxTextBytes, spending->text, kMessage);
-  if (bytes > kMaxTextBytes) fail(out, row, kMessage);
-  return bytes <= kMaxTextBytes;
+  return charge(node, out, row, bytes, kMaxTextBytes, "a text of more than 16 MiB");
 }
 
 Live screen(Frame& frame, const Node& node, const Vector* args, size_t count, const Live& live, Vector& out) {
@@ -140,7 +134,7 @@ void merge(Frame& frame, const Node& node, const Vector* args, const Live& live,
     const Vector& side = side_of(row);
     if (!side.column || side.is_null(row) || side.error(row)) return;
     const Cell cell{side.column.get(), side.cell(row)};
-    if (!frame.records || frame.charge_items(out, row, items_within(cell))) cells[row] = cell;
+    if (!frame.records || frame.charge_items(node, out, row, items_within(cell))) cells[row] = cell;
   });
   out.column = gather_column(node.type, cells.data(), frame.rows, frame.result);
 }

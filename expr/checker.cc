@@ -326,7 +326,8 @@ Checker::Id Checker::ternary(const Ast& ast) {
     if (value.is_null(0)) return fail(ast.offset, LintCode::kExpressionType, "always fails: null operand of _?_:_");
     const uint32_t side = value.bools[0] ? yes : no;
     if (type_of(side) == *type) return side;
-    if (kind_of(side) == TypeKind::kNull) return constant_node(*type, program_->nodes[side].constant);
+    if (kind_of(side) == TypeKind::kNull && is_constant(side))
+      return constant_node(*type, program_->nodes[side].constant);
   }
   Node node = node_for(ast, Node::Form::kTernary, *type, nullptr, *args);
   return kernel_node(ast, std::move(node), false);

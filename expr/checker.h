@@ -58,7 +58,7 @@ class Checker {
   Id constant_node(const Type& type, Vector value);
   Id text_node(const std::string& text);
   uint32_t add(Node node, uint32_t level = 0);
-  // The node itself, or the parameter that stands for it inside the macros up to a level.
+  // The node itself, or the parameter that stands for it inside the macro of a level.
   uint32_t lift(uint32_t id, uint32_t level);
   uint32_t parameter(const Type& type, size_t number, uint32_t level);
   // Adds the node, or the constant that it amounts to.
@@ -76,7 +76,7 @@ class Checker {
   struct Loop {
     std::string name;  // of an item
     uint32_t item;
-    std::vector<uint32_t> captured;    // nodes of the level around it
+    std::vector<uint32_t> captured;    // nodes of lower levels
     std::vector<uint32_t> parameters;  // that stand for them
   };
 

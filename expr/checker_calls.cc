@@ -130,8 +130,10 @@ Checker::Id Checker::equality(const Ast& ast, const std::vector<uint32_t>& args)
   const TypeKind right = kind_of(args[1]);
   const int64_t negate = ast.name == "_!=_" ? 1 : 0;
   if (left == TypeKind::kNull || right == TypeKind::kNull) {
-    const uint32_t other = left == TypeKind::kNull ? args[1] : args[0];
-    Node node = node_for(ast, Node::Form::kLenient, Type(TypeKind::kBool), kernels::is_null, {other});
+    // What is null by its type may still fail.
+    const bool left_first = right == TypeKind::kNull;
+    Node node = node_for(ast, Node::Form::kLenient, Type(TypeKind::kBool), kernels::is_null,
+                         {args[left_first ? 0 : 1], args[left_first ? 1 : 0]});
     node.number = negate;
     return kernel_node(ast, std::move(node), true);
   }

@@ -1,8 +1,8 @@
 // Macros over lists, and what their bodies take from outside.
 //
 // Every node has a level: 0 for one value per row of the batch, n for one per item of the n-th macro around it. A node
-// stands at the highest level of its arguments, so that what does not depend on an item is computed once per row;
-// arguments of lower levels become parameters of the macros in between.
+// stands at the highest level of its arguments, so that what does not depend on an item is computed once per row,
+// macros included; arguments of lower levels become parameters of the macro of that level.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -36,24 +36,22 @@ const Macro* find_macro(std::string_view name) {
 bool Checker::is_macro(std::string_view name) { return find_macro(name) != nullptr; }
 
 uint32_t Checker::add(Node node, uint32_t level) {
+  node.id = static_cast<uint32_t>(program_->nodes.size());
   program_->nodes.push_back(std::move(node));
   levels_.push_back(level);
-  return static_cast<uint32_t>(program_->nodes.size() - 1);
+  return program_->nodes.back().id;
 }
 
 uint32_t Checker::lift(uint32_t id, uint32_t level) {
-  if (is_constant(id)) return id;
-  while (levels_[id] < level) {
-    Loop& loop = loops_[levels_[id]];
-    const auto known = std::find(loop.captured.begin(), loop.captured.end(), id);
-    const auto at = static_cast<size_t>(known - loop.captured.begin());
-    if (known == loop.captured.end()) {
-      loop.captured.push_back(id);
-      loop.parameters.push_back(parameter(type_of(id), loop.captured.size(), levels_[id] + 1));
-    }
-    id = loop.parameters[at];
+  if (is_constant(id) || levels_[id] == level) return id;
+  Loop& loop = loops_[level - 1];
+  const auto known = std::find(loop.captured.begin(), loop.captured.end(), id);
+  const auto at = static_cast<size_t>(known - loop.captured.begin());
+  if (known == loop.captured.end()) {
+    loop.captured.push_back(id);
+    loop.parameters.push_back(parameter(type_of(id), loop.captured.size(), level));
   }
-  return id;
+  return loop.parameters[at];
 }
 
 uint32_t Checker::parameter(const Type& type, size_t number, uint32_t level) {
@@ -142,7 +140,7 @@ Checker::Id Checker::loop(const Ast& ast, Node::Loop kind, uint32_t list) {
   node.loop = kind;
   node.condition = condition;
   node.value = value;
-  node.ordinal = program_->loops++;
+  program_->has_loops = true;
   if (value) program_->nodes[*value].escapes = true;
   return kernel_node(ast, std::move(node), false);
 }

@@ -177,10 +177,11 @@ void set_lists(Frame& frame, const Node& node, const Span* spans, const std::vec
 }
 
 // Drops the list of a row, whose cells are the last, if it is too long.
-void close_list(Frame& frame, uint32_t row, uint32_t begin, Span* spans, std::vector<Cell>& cells, Vector& out) {
+void close_list(Frame& frame, const Node& node, uint32_t row, uint32_t begin, Span* spans, std::vector<Cell>& cells,
+                Vector& out) {
   uint64_t items = cells.size() - begin;
   for (size_t i = begin; i < cells.size() && frame.records; i++) items += items_within(cells[i]);
-  if (frame.charge_items(out, row, items)) return;
+  if (frame.charge_items(node, out, row, items)) return;
   cells.resize(begin);
   spans[row] = {};
 }
@@ -206,7 +207,7 @@ void list_literal(Frame& frame, const Node& node, const Vector* args, const Live
         cells.push_back({&views[i], args[i].at(row)});
       }
     }
-    if (frame.records) close_list(frame, row, begin, spans, cells, out);  // else as long as it is written
+    if (frame.records) close_list(frame, node, row, begin, spans, cells, out);  // else as long as it is written
   });
   set_lists(frame, node, spans, cells, out);
 }
@@ -221,7 +222,7 @@ void list_concat(Frame& frame, const Node& node, const Vector* args, const Live&
       for (uint32_t i = 0; i < span.count; i++) cells.push_back({args[side].column->children[0].get(), span.begin + i});
     }
     spans[row] = {begin, static_cast<uint32_t>(cells.size()) - begin};
-    close_list(frame, row, begin, spans, cells, out);
+    close_list(frame, node, row, begin, spans, cells, out);
   });
   set_lists(frame, node, spans, cells, out);
 }

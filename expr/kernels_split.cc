@@ -35,8 +35,9 @@ void set_lists(Frame& frame, const Node& node, const Span* spans, const std::vec
 
 // The list of a row ends with the last item.
 template <class T>
-void close_list(Frame& frame, uint32_t row, size_t begin, Span* spans, std::vector<T>& items, Vector& out) {
-  if (frame.charge_items(out, row, items.size() - begin)) {
+void close_list(Frame& frame, const Node& node, uint32_t row, size_t begin, Span* spans, std::vector<T>& items,
+                Vector& out) {
+  if (frame.charge_items(node, out, row, items.size() - begin)) {
     spans[row] = {static_cast<uint32_t>(begin), static_cast<uint32_t>(items.size() - begin)};
   } else {
     items.resize(begin);
@@ -59,7 +60,7 @@ void split(Frame& frame, const Node& node, const Vector* args, const Live& live,
       if (!part) break;
       items.push_back(*part);
     }
-    close_list(frame, row, begin, spans, items, out);
+    close_list(frame, node, row, begin, spans, items, out);
   });
   set_lists(frame, node, spans, items, &Column::strings, out);
 }
@@ -74,14 +75,14 @@ void range(Frame& frame, const Node& node, const Vector* args, const Live& live,
     const int64_t end = int_at(args[kBegin ? 1 : 0], row);
     const size_t begin = items.size();
     for (int64_t i = first; i < end && items.size() - begin <= kMaxListItems; i++) items.push_back(i);
-    close_list(frame, row, begin, spans, items, out);
+    close_list(frame, node, row, begin, spans, items, out);
   });
   set_lists(frame, node, spans, items, &Column::ints, out);
 }
 
 // join() and join(separator).
 template <bool kSeparated>
-void join(Frame& frame, const Node&, const Vector* args, const Live& live, Vector& out) {
+void join(Frame& frame, const Node& node, const Vector* args, const Live& live, Vector& out) {
   string_view* o = frame.output<string_view>(out);
   const Column& items = *args[0].column->children[0];
   live.each([&](uint32_t row) {
@@ -94,7 +95,7 @@ void join(Frame& frame, const Node&, const Vector* args, const Live& live, Vecto
       if (!items.strings || items.is_null(i)) return frame.fail(out, row, "null item in join");
       size += items.strings[i].size();
     }
-    if (!frame.charge_text(out, row, size)) return;
+    if (!frame.charge_text(node, out, row, size)) return;
     char* const text = frame.result->array<char>(size + 1);
     char* at = text;
     for (uint32_t i = span.begin; i < span.begin + span.count; i++) {
@@ -128,7 +129,7 @@ class Places {
 
 // replace(old, new) and replace(old, new, limit): at most `limit` places, from the left.
 template <bool kLimited>
-void replace(Frame& frame, const Node&, const Vector* args, const Live& live, Vector& out) {
+void replace(Frame& frame, const Node& node, const Vector* args, const Live& live, Vector& out) {
   string_view* o = frame.output<string_view>(out);
   live.each([&](uint32_t row) {
     const string_view text = text_at(args[0], row);
@@ -142,7 +143,7 @@ void replace(Frame& frame, const Node&, const Vector* args, const Live& live, Ve
     o[row] = text;
     if (count == 0) return;
     const uint64_t size = text.size() - count * old.size() + count * by.size();
-    if (!frame.charge_text(out, row, size)) return;
+    if (!frame.charge_text(node, out, row, size)) return;
     char* const made = frame.result->array<char>(size + 1);
     char* at = made;
     size_t copied = 0;

@@ -53,13 +53,13 @@ void change_case(Frame& frame, const Node&, const Vector* args, const Live& live
   });
 }
 
-void concat(Frame& frame, const Node&, const Vector* args, const Live& live, Vector& out) {
+void concat(Frame& frame, const Node& node, const Vector* args, const Live& live, Vector& out) {
   string_view* o = frame.output<string_view>(out);
   live.each([&](uint32_t row) {
     const string_view a = args[0].strings[args[0].at(row)];
     const string_view b = args[1].strings[args[1].at(row)];
     o[row] = a;
-    if (!frame.charge_text(out, row, a.size() + b.size())) return;
+    if (!frame.charge_text(node, out, row, a.size() + b.size())) return;
     char* joined = frame.result->array<char>(a.size() + b.size() + 1);
     std::copy(a.begin(), a.end(), joined);
     std::copy(b.begin(), b.end(), joined + a.size());

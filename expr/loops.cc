@@ -163,7 +163,7 @@ class Walker::LoopOutput {
       spans_[row] = {begin, static_cast<uint32_t>(cells_.size()) - begin};
       uint64_t items = spans_[row].count;
       for (size_t i = begin; i < cells_.size() && nested(); i++) items += items_within(cells_[i]);
-      if (frame_.charge_items(out_, row, items)) return;
+      if (frame_.charge_items(node_, out_, row, items)) return;
     } else {
       frame_.fail(out_, row, frame_.keep(reason));
     }
@@ -174,7 +174,7 @@ class Walker::LoopOutput {
   void charge(uint32_t row, const Column& items, Span span) {
     uint64_t count = span.count;
     for (uint32_t i = span.begin; i < span.begin + span.count && nested(); i++) count += items_within({&items, i});
-    if (!frame_.charge_items(out_, row, count)) spans_[row] = {};
+    if (!frame_.charge_items(node_, out_, row, count)) spans_[row] = {};
   }
 
   bool nested() const { return is_nested(node_.type.element().kind()); }
@@ -190,14 +190,8 @@ class Walker::LoopOutput {
   std::vector<ColumnPtr> columns_;  // that the cells are of
 };
 
-uint32_t* Walker::visits(uint32_t ordinal) {
-  if (!visits_[ordinal]) visits_[ordinal] = scratch_->zeroed<uint32_t>(rows_);
-  return visits_[ordinal];
-}
-
 Walker::Pass Walker::take_pass(Frame& frame, const Node& node, const Vector& lists, const Live& live, uint32_t* next,
                                Arena& memory, Vector& out) {
-  uint32_t* visited = visits(node.ordinal);
   const auto live_row = [&](uint32_t i) { return live.rows ? live.rows[i] : i; };
   const bool first = *next == 0;
   uint32_t* rows = memory.array<uint32_t>(live.count - *next);
@@ -206,7 +200,7 @@ Walker::Pass Walker::take_pass(Frame& frame, const Node& node, const Vector& lis
   for (; *next < live.count && pass.count < kPassItems; ++*next) {
     const uint32_t row = live_row(*next);
     const uint32_t items = lists.column->spans[lists.cell(row)].count;
-    uint32_t& total = visited[frame.record(row)];
+    uint64_t& total = visited_.of(node.id, frame.record(row));
     if (items > kMaxListItems - total) {
       frame.fail(out, row, kTooManyVisits);
       continue;
@@ -260,7 +254,7 @@ void Walker::run_pass(Frame& frame, const Node& node, const Vector* args, const 
     Frame body{pass.count, result, *memory, frame.arguments};
     body.parameters = bound.data();
     body.records = pass.records;
-    body.spending = &spending_;
+    body.spending = &made_;
     return body;
   };
   Live items{nullptr, pass.count};
@@ -288,7 +282,6 @@ void Walker::run_loop(Frame& frame, const Node& node, const Live& live, const Ve
   const Live good = screen(frame, node, args, 1, live, out);
   LoopOutput output(frame, node, args[0], out);
   MR_CHECK(depth_ < kMaxMacroDepth);
-  if (!spending_.items) spending_ = {scratch_->zeroed<uint64_t>(rows_), scratch_->zeroed<uint64_t>(rows_)};
   ArenaPtr& memory = body_memory_[depth_++];
   if (!memory) memory = std::make_shared<Arena>();
   for (uint32_t next = 0; next < good.count;) {

@@ -66,20 +66,35 @@ inline void set_values(Vector& v, const double* values) { v.doubles = values; }
 inline void set_values(Vector& v, const std::string_view* values) { v.strings = values; }
 
 struct ArgumentCache;
+struct Node;
 class Pattern;
 class TimeFormat;
 class TimeZone;
 
-// Limits that keep a record from costing more than its size warrants. Inside macros they hold for all items of a record
-// together, so that no result depends on where batches are cut.
+// Limits that keep a record from costing more than its size warrants. Inside macros they hold for all that a node makes
+// for the items of a record.
 inline constexpr uint32_t kMaxMacroDepth = 4;
 inline constexpr uint32_t kMaxListItems = 10'000;    // of a list that an expression makes; visits of a macro
 inline constexpr uint32_t kMaxTextBytes = 16 << 20;  // of a text that an expression makes
 
-// What macros have made so far, per row of the batch.
-struct Spending {
-  uint64_t* items = nullptr;
-  uint64_t* text = nullptr;
+// What the nodes inside macros have made in this evaluation. Counted per node and row of the batch: the items of a
+// record come in the same order however batches and passes are cut, so the same ones fail.
+class Spending {
+ public:
+  void start(size_t nodes, uint32_t rows, Arena& memory) {
+    counts_.assign(nodes, nullptr);
+    rows_ = rows;
+    memory_ = &memory;
+  }
+  uint64_t& of(uint32_t node, uint32_t record) {
+    if (!counts_[node]) counts_[node] = memory_->zeroed<uint64_t>(rows_);
+    return counts_[node][record];
+  }
+
+ private:
+  std::vector<uint64_t*> counts_;  // by node, per row of the batch; nullptr: nothing yet
+  uint32_t rows_ = 0;
+  Arena* memory_ = nullptr;
 };
 
 // One evaluation of one program over one batch.
@@ -92,7 +107,7 @@ struct Frame {
   // Of the body of a macro, whose rows are items:
   const Vector* parameters = nullptr;  // the items, then what the body takes from outside
   const uint32_t* records = nullptr;   // row of the batch per row; nullptr: the rows are those of the batch
-  const Spending* spending = nullptr;
+  Spending* spending = nullptr;
 
   template <class T>
   T* output(Vector& out) {
@@ -106,12 +121,12 @@ struct Frame {
   const char* keep(std::string_view message);
   // To be called for each list or text that a kernel makes; false: it passes a limit and the row has failed. `items`
   // includes those of nested lists inside macros.
-  bool charge_items(Vector& out, uint32_t row, uint64_t items);
-  bool charge_text(Vector& out, uint32_t row, uint64_t bytes);
+  bool charge_items(const Node& node, Vector& out, uint32_t row, uint64_t items);
+  bool charge_text(const Node& node, Vector& out, uint32_t row, uint64_t bytes);
   uint32_t record(uint32_t row) const { return records ? records[row] : row; }
 
  private:
-  bool charge(Vector& out, uint32_t row, uint64_t amount, uint64_t limit, uint64_t* spent, const char* message);
+  bool charge(const Node& node, Vector& out, uint32_t row, uint64_t amount, uint64_t limit, const char* message);
 };
 
 // false, true or neither of && and ||, where null and failed operands are neither.
@@ -121,7 +136,6 @@ inline Logic logic_of(const Vector& vector, uint32_t row) {
   return vector.bools[vector.at(row)] ? kYes : kNo;
 }
 
-struct Node;
 // Computes `out` for the rows of `live`. args: one vector per argument.
 using Kernel = void (*)(Frame& frame, const Node& node, const Vector* args, const Live& live, Vector& out);
 
@@ -150,6 +164,7 @@ struct Node {
   };
   enum class Loop : uint8_t { kAll, kExists, kExistsOne, kFilter, kMap };
   Form form = Form::kConstant;
+  uint32_t id = 0;  // its index
   Type type;
   Kernel kernel = nullptr;
   std::vector<uint32_t> args;
@@ -169,7 +184,6 @@ struct Node {
   Loop loop = Loop::kAll;
   std::optional<uint32_t> condition;
   std::optional<uint32_t> value;  // kMap
-  uint32_t ordinal = 0;           // among the loops of the program
   bool escapes = false;           // its values leave the evaluation or the body: they belong to the result
 };
 
@@ -181,7 +195,7 @@ class Program : public Expression {
 
   std::vector<Node> nodes;
   uint32_t root = 0;
-  uint32_t loops = 0;  // nodes of that form
+  bool has_loops = false;
   std::vector<int> column_indexes;
   ArenaPtr memory = std::make_shared<Arena>(1024);  // of the constants
 };

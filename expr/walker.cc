@@ -11,10 +11,9 @@ const ColumnPtr& column_of_batch(const Batch& batch, int index) {
 
 void Walker::start(const Frame& frame, const Batch* batch) {
   batch_ = batch;
-  scratch_ = &frame.scratch;
-  rows_ = frame.rows;
-  spending_ = {};
-  visits_.assign(program_.loops, nullptr);
+  if (!program_.has_loops) return;
+  made_.start(program_.nodes.size(), frame.rows, frame.scratch);
+  visited_.start(program_.nodes.size(), frame.rows, frame.scratch);
 }
 
 void Walker::run(Frame& frame, uint32_t id, const Live& live, Vector& out) {

@@ -41,16 +41,11 @@ class Walker {
                 LoopOutput& output);
   std::vector<Vector> parameters(Frame& frame, const Node& node, const Vector* args, const Pass& pass,
                                  Arena& memory) const;
-  // Items that a macro has visited, per row of the batch.
-  uint32_t* visits(uint32_t ordinal);
-
   const Program& program_;
   const Batch* batch_ = nullptr;
-  Arena* scratch_ = nullptr;  // of the frame of the batch
-  uint32_t rows_ = 0;         // of the batch
-  uint32_t depth_ = 0;        // macros that are running
-  Spending spending_;
-  std::vector<uint32_t*> visits_;                     // by ordinal of the macro, made on first use
+  uint32_t depth_ = 0;                                // macros that are running
+  Spending made_;                                     // lists and texts
+  Spending visited_;                                  // items of macros
   std::array<ArenaPtr, kMaxMacroDepth> body_memory_;  // by depth; emptied after each pass
 };
 

@@ -249,7 +249,7 @@ TEST_CASE("the value of a row does not depend on the others") {
     const std::string text = Generator(random()).expression();
     const ExpressionPtr expression = compiled(text);
     if (!expression) continue;  // always fails
-    loops += std::dynamic_pointer_cast<const expr::Program>(expression)->loops > 0;
+    loops += std::dynamic_pointer_cast<const expr::Program>(expression)->has_loops;
     const auto arena = std::make_shared<Arena>();
     Batch batch;
     batch.rows = kRows;
@@ -264,7 +264,10 @@ TEST_CASE("the value of a row does not depend on the others") {
       Batch alone = batch;
       alone.selection = std::make_shared<std::vector<uint32_t>>(1, row);
       const Outcome single = evaluate(*evaluator, alone, arena);
-      if (!same(together, single, row)) FAIL(text << " alone in row " << row);
+      if (!same(together, single, row)) {
+        const auto reason = [row](const Outcome& o) { return o.errors.contains(row) ? o.errors.at(row) : "a value"; };
+        FAIL(text << " in row " << row << " with the others: " << reason(together) << ", alone: " << reason(single));
+      }
       if (!same(together, again, row)) FAIL(text << " in canonical text, row " << row);
       compared++;
       failed += together.errors.contains(row);

@@ -104,6 +104,13 @@ std::vector<Semantics> logic_semantics() {
       {"null < 1", "", "lint: no overload of _<_ for null and int"},
       {"has(1)", "", "lint: has() takes a field"},
       {"has()", "", "lint: has() takes one field"},
+      // null by its type, but not always
+      {"true ? [null][i] : j", "i = 0; j = 5", "null"},
+      {"true ? [null][i] : j", "i = 1; j = 5", "error: index 1 out of range"},
+      {"[null][i] == j", "i = 0", "true"},
+      {"[null][i] == j", "i = 0; j = 1", "false"},
+      {"[null][i] == j", "i = 1", "error: index 1 out of range"},
+      {"j != [null][i]", "i = 1", "error: index 1 out of range"},
       // comparison
       {"i < j", "i = 1; j = 2", "true"},
       {"i < j", "i = 2; j = 2", "false"},

@@ -187,6 +187,13 @@ std::vector<Semantics> macro_semantics() {
       {"range(i).all(v, range(j).all(w, v + w >= 0))", "i = 101; j = 100",
        "error: macros visit more than 10000 items of a record"},
       {"range(i).all(v, range(j).all(w, v + w < 5))", "i = 101; j = 100", "false"},
+      // a row of many items beside others: the same ones fail, however the items are cut into passes
+      {"size(range(i).filter(v, range(j).exists(w, [w, v + i][0] == v)))", "i = 1600; j = 3", "3"},
+      {"size(range(i).filter(v, range(j).exists(w, [w, v + i][0] == v)))", "i = 2501; j = 3",
+       "error: a list of more than 10000 items"},
+      {"size(range(i).filter(v, range(j).exists(w, [w, v + i][0] == v)))", "i = 9000; j = 0", "0"},
+      {"size(range(i).filter(v, range(j).exists(w, [w, v + i][0] == v)))", "i = 9000; j = 1",
+       "error: a list of more than 10000 items"},
       {"range(i).map(v, s + s).size()", "i = 2; s = 'abc'", "2"},
       // what does not compile
       {"li.all(v, v)", "", "lint: the condition of all is int, not bool"},
