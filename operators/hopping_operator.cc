@@ -19,6 +19,7 @@ constexpr size_t kReadSlice = 1024;  // entries of a slice read at a time
 class HoppingOperator : public PaneOperator {
  public:
   explicit HoppingOperator(std::shared_ptr<const AggregateProgram> program);
+  ~HoppingOperator() override { release_blocks(); }
   Status open(const OperatorContext& context) override;
 
  protected:
