@@ -34,6 +34,9 @@ class KeyWindowOperator : public Operator {
   int64_t next_clock_ms() const override { return clock_timers_.earliest(); }
   Result<bool> advance_clock(int64_t now_ms, size_t max_rows, Collector& out) override;
   int64_t restored_watermark_ms() const override { return progress_.restored_ms(); }
+  int64_t output_delay_ms() const override {
+    return emit().mode == EmitMode::kFinal ? program_->window.allowed_lateness_ms : 0;
+  }
   Result<bool> flush(uint64_t epoch, size_t max_rows, Collector& out) override;
   void cut(DeltaBuilder& delta) override;
   bool holds_rows() const override { return coalesces() && has_time_; }

@@ -98,6 +98,9 @@ class Operator {
   // The stage's watermark as of the state that the instance was opened with (it is part of the state, so that a restart
   // never judges lateness differently); kNoTime: none. Called after open().
   virtual int64_t restored_watermark_ms() const { return kNoTime; }
+  // How far results lag behind the watermark by design (windows that fire once, when nothing can change them any more).
+  // The lane passes the watermark on later by as much, so that they are in time downstream.
+  virtual int64_t output_delay_ms() const { return 0; }
 
   // Emits what the operator owes before the barrier, at most about `max_rows` rows per call. True: done (the next call
   // starts a new epoch).

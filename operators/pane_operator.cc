@@ -47,6 +47,10 @@ Status PaneOperator::open(const OperatorContext& context) {
 
 int64_t PaneOperator::restored_watermark_ms() const { return in_processing_time() ? kNoTime : progress_.restored_ms(); }
 
+int64_t PaneOperator::output_delay_ms() const {
+  return !in_processing_time() && program_->emit.mode == EmitMode::kFinal ? times_.lateness_ms() : 0;
+}
+
 Status PaneOperator::process(const Batch& batch, size_t input, Collector& out) {
   for (uint32_t begin = 0; begin < batch.live();) {
     MR_ASSIGN(const uint32_t next, consume(batch, begin, input, out));

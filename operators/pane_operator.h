@@ -26,6 +26,7 @@ class PaneOperator : public Operator {
   int64_t next_clock_ms() const override;
   Result<bool> advance_clock(int64_t now_ms, size_t max_rows, Collector& out) override;
   int64_t restored_watermark_ms() const override;
+  int64_t output_delay_ms() const override;
   Result<bool> flush(uint64_t epoch, size_t max_rows, Collector& out) override;
   void cut(DeltaBuilder& delta) override;
   bool wants_barrier() const override { return held_bytes() > context_.cache_bytes / 2; }

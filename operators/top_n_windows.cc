@@ -137,6 +137,7 @@ class TopNWindows : public Operator {
     return counted(windows_->advance_clock(now_ms, max_rows, rows_));
   }
   int64_t restored_watermark_ms() const override { return windows_->restored_watermark_ms(); }
+  int64_t output_delay_ms() const override { return windows_->output_delay_ms(); }
   Result<bool> flush(uint64_t epoch, size_t max_rows, Collector& out) override {
     rows_.set_next(&out);
     return counted(windows_->flush(epoch, max_rows, rows_));

@@ -158,12 +158,18 @@ void LaneTask::pass_time(size_t channel, const StreamTime& time) {
   watermark_ms_ = std::max(watermark_ms_, aligned);
   idle_ = std::all_of(channel_times_.begin(), channel_times_.end(), [](const auto& one) { return one.idle; });
   // Rows have moved the watermark as well: what counts is what was passed on.
-  if (sent_time_ != StreamTime{watermark_ms_, idle_}) advancing_to_ms_ = watermark_ms_;
+  if (sent_time_ != output_time()) advancing_to_ms_ = watermark_ms_;
+}
+
+int64_t LaneTask::delayed(int64_t watermark_ms) const {
+  if (watermark_ms == kNoTime || watermark_ms == kEndOfTime) return watermark_ms;
+  int64_t delayed_ms = 0;
+  return __builtin_sub_overflow(watermark_ms, op_->output_delay_ms(), &delayed_ms) ? kNoTime : delayed_ms;
 }
 
 // Tells the tasks behind this one where it stands, when everything that is due has been emitted.
 void LaneTask::send_time() {
-  const StreamTime time{watermark_ms_, idle_};
+  const StreamTime time = output_time();
   if (sent_time_ == time) return;
   sent_time_ = time;
   outputs_.send_time(time);
@@ -260,11 +266,14 @@ void LaneTask::finish_barrier() {
 }
 
 Status LaneTask::emit(Batch batch) {
-  if (flushing_ && op_->holds_rows() && batch.watermark_ms != nullptr) {
+  const bool held = flushing_ && op_->holds_rows();
+  if ((held || op_->output_delay_ms() > 0) && batch.watermark_ms != nullptr) {
     const ArenaPtr arena = arenas_.take();
-    int64_t* held = arena->array<int64_t>(batch.rows);
-    std::fill_n(held, batch.rows, sent_time_.watermark_ms);
-    batch.watermark_ms = held;
+    int64_t* watermark_ms = arena->array<int64_t>(batch.rows);
+    for (size_t i = 0; i < batch.rows; i++) {
+      watermark_ms[i] = held ? sent_time_.watermark_ms : delayed(batch.watermark_ms[i]);
+    }
+    batch.watermark_ms = watermark_ms;
     batch.owners.push_back(arena);
   }
   return batch.live() == 0 ? Status::ok() : fused_->deliver(planned_.targets, batch);

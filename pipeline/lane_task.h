@@ -62,6 +62,8 @@ class LaneTask : public Task, private Collector {
   Status advance_clock();
   void pass_time(size_t channel, const StreamTime& time);
   void send_time();
+  int64_t delayed(int64_t watermark_ms) const;
+  StreamTime output_time() const { return {delayed(watermark_ms_), idle_}; }
   void want_barrier();
   Status flush_some(bool* done);
   void cut();
