@@ -68,6 +68,10 @@ void AggregateUpdates::replace(std::string_view key, void* state, const std::str
   }
 }
 
+void AggregateUpdates::fail(std::string_view key, std::string reason, const Stamp& stamp) {
+  output_.fail_row(add_row(key, Change::kInsert, kNoTime, stamp), std::move(reason));
+}
+
 void* AggregateUpdates::decode_previous(std::string_view bytes) {
   MR_CHECK(previous_count_ < max_keys());
   void* block = previous_blocks_.data() + previous_count_ * fold_.values().size() / sizeof(uint64_t);

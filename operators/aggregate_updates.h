@@ -44,6 +44,8 @@ class AggregateUpdates {
   // may be empty if nobody needs old versions), or nullptr: it was never shown. A block without rows, or that is gone,
   // has no new version.
   void replace(std::string_view key, void* state, const std::string_view* shown, bool gone, const Stamp& stamp);
+  // Adds a row that cannot be shown: emit() reports it.
+  void fail(std::string_view key, std::string reason, const Stamp& stamp);
   // Writes what has been added so far, so that blocks may change before emit().
   void write_added();
   // `emitted` grows by the rows handed on; the result is how many blocks could not be shown because a field failed on

@@ -31,9 +31,7 @@ void KeyWindowOutput::begin(ArenaPool& arenas, const Batch* input, bool has_wate
 
 Status KeyWindowOutput::show(std::string_view key, void* block, const WindowBounds& bounds,
                              std::vector<ShownWindow>& shown, const At& at) {
-  if (used_ + shown.size() + 1 > updates_.max_keys()) MR_RETURN_IF_ERROR(flush());
-  if (used_ == 0) updates_.begin(arenas_->take(), updates_.max_keys());
-  used_ += shown.size() + 1;
+  MR_RETURN_IF_ERROR(make_room(shown.size() + 1));
   AggregateUpdates::Stamp stamp{at.watermark_ms, at.event_time_ms, nullptr, at.input_row};
   const ShownWindow* same = nullptr;
   for (const ShownWindow& version : shown) {
@@ -59,6 +57,19 @@ Status KeyWindowOutput::show(std::string_view key, void* block, const WindowBoun
   ShownWindow& version = shown.emplace_back();
   version.bounds = bounds;
   if (program_.gives_retractions) updates_.encode(block, version.values);
+  return Status::ok();
+}
+
+Status KeyWindowOutput::fail(std::string_view key, std::string reason, const WindowBounds& bounds, const At& at) {
+  MR_RETURN_IF_ERROR(make_room(1));
+  updates_.fail(key, std::move(reason), {at.watermark_ms, at.event_time_ms, &bounds, at.input_row});
+  return Status::ok();
+}
+
+Status KeyWindowOutput::make_room(size_t keys) {
+  if (used_ + keys > updates_.max_keys()) MR_RETURN_IF_ERROR(flush());
+  if (used_ == 0) updates_.begin(arenas_->take(), updates_.max_keys());
+  used_ += keys;
   return Status::ok();
 }
 

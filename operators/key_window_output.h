@@ -26,11 +26,14 @@ class KeyWindowOutput {
   // Shows a block in place of the versions in `shown`, which it then replaces. The key is read by end().
   Status show(std::string_view key, void* block, const WindowBounds& bounds, std::vector<ShownWindow>& shown,
               const At& at);
+  // Reports a window that cannot be shown; what was shown of it stays.
+  Status fail(std::string_view key, std::string reason, const WindowBounds& bounds, const At& at);
   Status end();
   bool is_open() const { return out_ != nullptr; }
 
  private:
   Status flush();
+  Status make_room(size_t keys);
   const AggregateProgram& program_;
   AggregateUpdates updates_;
   const bool remembers_;  // versions may be replaced

@@ -125,6 +125,10 @@ Status SlidingWindows::show(KeyWindows& windows, std::string_view key, const Ref
     if (points[i].bounds.start_ms > bounds.end_ms) break;
     fits = fits && parts_.set.merge(merged, points[i].block);
   }
+  if (!fits) {
+    parts_.codec.delete_block(merged);
+    return parts_.output.fail(key, "the window does not fit", bounds, at);
+  }
   // The versions of a point's two windows stand side by side.
   std::vector<ShownWindow> versions;
   for (size_t i = 0; i < owner.shown.size(); i++) {
@@ -133,8 +137,7 @@ Status SlidingWindows::show(KeyWindows& windows, std::string_view key, const Ref
     owner.shown.erase(owner.shown.begin() + static_cast<ptrdiff_t>(i));
     break;
   }
-  Status status = fits ? parts_.output.show(key, merged, bounds, versions, at)
-                       : Status::user(Code::kEvaluation, "overflow in a sliding window");
+  const Status status = parts_.output.show(key, merged, bounds, versions, at);
   for (ShownWindow& version : versions) owner.shown.push_back(std::move(version));
   parts_.codec.delete_block(merged);
   return status;
