@@ -137,30 +137,7 @@ nexmark() {
   done
 }
 
-bounded() {
-  cat >"$work/bounded.yaml" <<YAML
-version: 1
-name: bounded
-sources:
-  rows:
-    generator:
-      count: 10000000
-      fields: {key: 'string(index % 1000000)', at: 'timestamp_ms(1700000000000 + index / 1000)', amount: 'random(1, 100)'}
-    schema: {key: string, at: timestamp_ms, amount: int}
-    event_time: at
-operators:
-  - id: windows
-    aggregate:
-      key_by: [key]
-      window: {tumbling: {size: 1s}}
-      fields: {key: key(key), from: window.start, amount: sum(amount)}
-sinks:
-  out: {blackhole: {}}
-YAML
-  printf 'data_dir: %s\n' "$work/bounded-data" >"$work/bounded-daemon.yaml"
-  note "bounded: $(/usr/bin/time -f '%e s, %U user, peak %M KiB' "$millrace" run -c "$work/bounded-daemon.yaml" "$work/bounded.yaml" 2>&1 | tail -n 14 | tr '\n' ';')"
-  rm -rf "$work/bounded-data"
-}
+bounded() { note "bounded: $("$here/bounded.py" --binary "$millrace" --work "$work" 2>&1)"; }
 
 case ${1:-} in
   flink) flink "${2:-1}" ;;

@@ -50,7 +50,7 @@ bool replace_sources(PipelineSpec& spec, std::map<std::string, std::string> inpu
     if (!lines) source.format = "json";
     source.kind = "file";
     source.plan = (*registries.sources.find("file"))(scalar(input->second, diagnostics), diagnostics);
-    SourcePlanContext context{spec.name, source.name, source.format, source.schema};
+    SourcePlanContext context{spec.name, source.name, source.format, source.schema, {}};
     if (source.plan && !source.plan->plan(context, diagnostics)) source.plan.reset();
     inputs.erase(input);
   }

@@ -232,6 +232,7 @@ Status RdConsumer::poll(size_t max_records, size_t max_bytes, int timeout_ms, bo
     }
     shown_++;
   }
+  poll->more_waits = shown_ < taken_count_;
   for (size_t i = 0; i < header_ranges_.size(); i++) {
     const auto [record, first] = header_ranges_[i];
     const size_t end = i + 1 < header_ranges_.size() ? header_ranges_[i + 1].second : headers_.size();

@@ -53,6 +53,7 @@ struct KafkaPoll {
   std::vector<KafkaRecord> records;
   // partition_index, position: the end of the partition as read_committed sees it was reached at this position.
   std::vector<std::pair<uint32_t, int64_t>> ends;
+  bool more_waits = false;  // records stand ready for the next poll
 };
 
 class KafkaConsumer {

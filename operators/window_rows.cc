@@ -60,7 +60,7 @@ bool WindowRows::take(const Batch& batch, const ArenaPtr& arena, uint32_t* index
     const int64_t time_ms = processing ? now.clock_ms : batch.event_time_ms[row];
     const int64_t watermark_ms =
         processing || batch.watermark_ms == nullptr ? watermark_ms_ : std::max(watermark_ms_, batch.watermark_ms[row]);
-    if (watermark_ms >= deadline_ms_) return true;
+    if (watermark_ms >= deadline_ms_ && deadline_ms_ != kEndOfTime) return true;
     watermark_ms_ = watermark_ms;
     if (program_.ttl_ms > 0) deadline_ms_ = std::min(deadline_ms_, time_ms + program_.ttl_ms + 1);
     if (single) {

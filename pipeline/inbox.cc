@@ -17,7 +17,12 @@ void Inbox::push(size_t channel, Message message) {
     std::lock_guard lock(mutex_);
     Channel& to = channels_[channel];
     to.bytes += message.batch.bytes;
-    to.queue.push_back(std::move(message));
+    // Where a channel stands in event time takes the place of where it stood: a blocked receiver collects no times.
+    if (message.time && !to.queue.empty() && to.queue.back().time) {
+      to.queue.back().time = message.time;
+    } else {
+      to.queue.push_back(std::move(message));
+    }
   }
   on_ready_();
 }

@@ -136,6 +136,7 @@ void Incarnation::build_sources(uint64_t) {
       if (known.source == plan_.sources[i].spec->name) settings.context.known = true;
     settings.context.accept_reset = settings_.recovery.accept_reset;
     settings.limits.max_rows = settings_.max_batch_rows;
+    settings.waits_between_polls = !settings_.background_state;
     settings.alignment = alignment_.get();
     sources_.push_back(std::make_unique<SourceTask>(tasks_++, settings_.executor->blocking("source"),
                                                     static_cast<TaskEvents&>(*this), plan_, i, settings));
@@ -231,18 +232,40 @@ void Incarnation::connect() {
 void Incarnation::open_tasks() {
   phase_ = Phase::kOpening;
   opening_ = tasks_;
-  for (size_t i = 0; i < sinks_.size(); i++) {
-    std::optional<SinkProgress> progress;
-    for (const SinkProgress& known : recovered_.progress.sinks)
-      if (known.sink == plan_.sinks[i].spec->name) progress = known;
-    sinks_[i]->open(recovered_.first_start, progress);
-  }
+  open_sinks();
   for (auto& lane : lanes_) lane->open();
   for (size_t i = 0; i < sources_.size(); i++) {
     std::vector<PartitionProgress> resume;
     for (const SourceProgress& known : recovered_.progress.sources)
       if (known.source == plan_.sources[i].spec->name) resume = known.partitions;
     sources_[i]->open(std::move(resume));
+  }
+}
+
+// A sink goes on where the one of its name stood, or one that wrote to the same place before it was renamed: what is
+// committed there is neither replaced nor repeated. What sinks that are gone have committed stays in the record, for
+// the day they come back.
+void Incarnation::open_sinks() {
+  std::vector<SinkProgress>& known = recovered_.progress.sinks;
+  const auto take = [&known](const auto& matches) {
+    std::optional<SinkProgress> progress;
+    const auto found = std::find_if(known.begin(), known.end(), matches);
+    if (found == known.end()) return progress;
+    progress = std::move(*found);
+    known.erase(found);
+    return progress;
+  };
+  std::vector<std::optional<SinkProgress>> progress;
+  for (const PlannedSink& sink : plan_.sinks)
+    progress.push_back(take([&sink](const SinkProgress& one) { return one.sink == sink.spec->name; }));
+  for (size_t i = 0; i < sinks_.size(); i++) {
+    const SinkSpec& spec = *plan_.sinks[i].spec;
+    if (!progress[i])
+      progress[i] = take([&spec](const SinkProgress& one) { return spec.plan->continues(one.bytes); });
+    if (progress[i] && progress[i]->sink != spec.name)
+      settings_.log.warn("sink {}: goes on where sink {} stood, which wrote to the same place", spec.name,
+                         progress[i]->sink);
+    sinks_[i]->open(recovered_.first_start, progress[i]);
   }
 }
 
@@ -325,11 +348,14 @@ void Incarnation::tick() {
   strand_->post_after(std::clamp<int64_t>(left, 1, kMaxTickMs), [this] { tick(); });
 }
 
-// Finds out between decisions that the producer was fenced or has failed.
+// Finds out between decisions that the producer was fenced or has failed, or that the store cannot be written.
 void Incarnation::check_health(int64_t now_ms) {
   health_at_ms_ = now_ms;
   decider_->post([this] {
-    Status status = log_->health();
+    if (!layers_) return;
+    // Dirty state that cannot be written holds barriers back, so nobody else would hear of it.
+    Status status = layers_->error();
+    if (status.is_ok()) status = log_->health();
     if (status.is_ok()) return;
     strand_->post([this, status] {
       if (!is_ended()) end({status});
@@ -387,6 +413,7 @@ void Incarnation::passed_now(EpochReport report) {
   for (auto& [name, counts] : report.counts) epoch_.counts[name] += counts;
   if (--epoch_.waiting > 0) return;
   epoch_.decision.progress.sources = positions_;
+  for (const SinkProgress& gone : recovered_.progress.sinks) epoch_.decision.progress.sinks.push_back(gone);
   epoch_.decision.progress.finished = epoch_.final;
   {
     std::lock_guard lock(status_mutex_);

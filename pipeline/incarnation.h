@@ -118,6 +118,7 @@ class Incarnation : private TaskEvents {
   void connect();
   TaskRoutes route(const std::vector<Target>& targets, TaskOutputs& outputs, std::function<void()> on_room);
   void open_tasks();
+  void open_sinks();
   void all_opened();
   void decide_first_positions();
   void run();

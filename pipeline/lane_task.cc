@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "pipeline/watermark.h"
 
 namespace millrace {
 namespace {
@@ -117,19 +118,6 @@ Status LaneTask::take(bool* idle) {
   return Status::ok();
 }
 
-int64_t LaneTask::aligned_watermark() const {
-  int64_t smallest = kEndOfTime;
-  int64_t largest = kNoTime;
-  bool all_idle = true;
-  for (const StreamTime& time : channel_times_) {
-    largest = std::max(largest, time.watermark_ms);
-    if (time.idle) continue;
-    all_idle = false;
-    smallest = std::min(smallest, time.watermark_ms);
-  }
-  return all_idle ? largest : smallest;
-}
-
 void LaneTask::align_watermarks(size_t channel, Batch& batch) {
   if (batch.live() == 0) return;
   StreamTime& own = channel_times_[channel];
@@ -143,7 +131,7 @@ void LaneTask::align_watermarks(size_t channel, Batch& batch) {
   int64_t* aligned = arena->array<int64_t>(batch.rows);
   for_each_live(batch, [&](uint32_t row) {
     own.watermark_ms = std::max(own.watermark_ms, batch.watermark_ms[row]);
-    watermark_ms_ = std::max(watermark_ms_, aligned_watermark());
+    watermark_ms_ = std::max(watermark_ms_, aligned_watermark(channel_times_));
     aligned[row] = watermark_ms_;
   });
   batch.watermark_ms = aligned;
@@ -154,9 +142,11 @@ void LaneTask::pass_time(size_t channel, const StreamTime& time) {
   StreamTime& own = channel_times_[channel];
   own.watermark_ms = std::max(own.watermark_ms, time.watermark_ms);
   own.idle = time.idle;
-  const int64_t aligned = aligned_watermark();
+  const int64_t aligned = aligned_watermark(channel_times_);
   watermark_ms_ = std::max(watermark_ms_, aligned);
-  idle_ = std::all_of(channel_times_.begin(), channel_times_.end(), [](const auto& one) { return one.idle; });
+  idle_ = aligned != kEndOfTime && std::all_of(channel_times_.begin(), channel_times_.end(), [](const auto& one) {
+            return one.idle || one.watermark_ms == kEndOfTime;
+          });
   // Rows have moved the watermark as well: what counts is what was passed on.
   if (sent_time_ != output_time()) advancing_to_ms_ = watermark_ms_;
 }
@@ -181,7 +171,8 @@ Status LaneTask::consume() {
   if (!consumed.is_ok()) return consumed.status();
   cursor_ = *consumed;
   if (cursor_ < batch_->live()) {
-    advancing_to_ms_ = batch_->watermark_ms[batch_->row(cursor_)];
+    // Without event time what stopped the operator is its cache: the next turn sees that it is full.
+    if (batch_->watermark_ms != nullptr) advancing_to_ms_ = batch_->watermark_ms[batch_->row(cursor_)];
   } else {
     batch_.reset();
   }
@@ -266,7 +257,7 @@ void LaneTask::finish_barrier() {
 }
 
 Status LaneTask::emit(Batch batch) {
-  const bool held = flushing_ && op_->holds_rows();
+  const bool held = op_->holds_rows();
   if ((held || op_->output_delay_ms() > 0) && batch.watermark_ms != nullptr) {
     const ArenaPtr arena = arenas_.take();
     int64_t* watermark_ms = arena->array<int64_t>(batch.rows);

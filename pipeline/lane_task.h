@@ -56,7 +56,6 @@ class LaneTask : public Task, private Collector {
   Status take(bool* idle);
   // Sets the stage's watermark of each row: the smallest of the channels, as far as the rows before it have moved them.
   void align_watermarks(size_t channel, Batch& batch);
-  int64_t aligned_watermark() const;
   Status consume();
   Status advance();
   Status advance_clock();

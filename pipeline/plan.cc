@@ -29,6 +29,7 @@ class Planner {
     if (half_read || !sort()) return nullptr;
     type_sources();
     announce_retractions();
+    announce_in_unions();
     type_operators();
     type_sinks();
     find_event_time();
@@ -235,8 +236,24 @@ class Planner {
       const Origin origin = find(name);
       if (!origin.found || origin.is_source || origin.late) continue;
       if (!plan_->operators[origin.index].spec->plan) continue;
+      announced_.insert(origin.index);
       if (!plan_->operators[origin.index].spec->plan->enable_retractions()) announce_above(origin.index, depth + 1);
     }
+  }
+  // The inputs of a union are of one kind: what one of them has to announce for the sake of another reader, all do.
+  void announce_in_unions() {
+    for (size_t before = announced_.size() + 1; before != announced_.size();) {
+      before = announced_.size();
+      for (size_t index : plan_->order)
+        if (plan_->operators[index].spec->inputs.size() > 1 && reads_announced(index)) announce_above(index, 0);
+    }
+  }
+  bool reads_announced(size_t index) {
+    const std::vector<std::string>& inputs = plan_->operators[index].spec->inputs;
+    return std::any_of(inputs.begin(), inputs.end(), [this](const std::string& name) {
+      const Origin origin = find(name);
+      return origin.found && !origin.is_source && !origin.late && announced_.count(origin.index) > 0;
+    });
   }
 
   const Edge& output_of(const std::string& name) {
@@ -437,6 +454,7 @@ class Planner {
 
   Diagnostics& diagnostics_;
   std::unique_ptr<Plan> plan_ = std::make_unique<Plan>();
+  std::set<size_t> announced_;  // told to announce what they replace, or passing that on
   std::set<size_t> typed_;
 };
 

@@ -90,7 +90,11 @@ void PipelineRunner::incarnation_ended(IncarnationOutcome outcome) {
                            recovery.store_damage.empty();
   recovery.store_damage = replaceable ? outcome.status.message() : "";
   if (outcome.status.retry() == Retry::kNever && !replaceable) return finish(PipelineState::kFailed, outcome.status);
-  if (stopped) return finish(PipelineState::kStopped, Status::ok());
+  if (stopped) {
+    settings_.log.warn("{}; stopped without deciding the open epoch, the next start processes it again",
+                       outcome.status.to_string());
+    return finish(PipelineState::kStopped, Status::ok());
+  }
   const int64_t delay_ms = outcome.unknown_outcome ? 0 : next_backoff_ms();
   settings_.log.warn("{}; restarting in {} ms", outcome.status.to_string(), delay_ms);
   {

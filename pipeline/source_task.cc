@@ -8,6 +8,7 @@ namespace millrace {
 namespace {
 
 constexpr int64_t kDriftCheckMs = 5;
+constexpr int64_t kPollSlackMs = 50;  // by which a poll that waited may exceed its timeout
 
 void keep_first_per_row(RowErrors& errors) {
   auto& entries = errors.entries;
@@ -109,18 +110,20 @@ void SourceTask::turn() {
   scheduled_ = false;
   if (ended_) return;
   if (!outputs_.have_room()) {
-    polled_at_ms_ = 0;
+    polled_at_us_ = 0;
     return;
   }
   if (is_too_far_ahead()) {
-    polled_at_ms_ = 0;
+    polled_at_us_ = 0;
     scheduled_ = true;
     return strand_->post_after(kDriftCheckMs, [this] { turn(); });
   }
   SourcePoll poll;
   poll.arena = arenas_.take();
+  const int64_t polled_us = settings_.context.clock->monotonic_us();
   if (Status status = source_->poll(settings_.limits, settings_.poll_timeout_ms, &poll); !status.is_ok())
     return events_.failed(id_, status.with_context("source " + planned_.spec->name));
+  const int64_t waited_us = settings_.context.clock->monotonic_us() - polled_us;
   counts_.in += poll.skipped_too_large.size();
   counts_.dropped_too_large += poll.skipped_too_large.size();
   if (poll.count > 0) {
@@ -132,7 +135,7 @@ void SourceTask::turn() {
     rows_read_.fetch_add(1, std::memory_order_relaxed);  // the position moved
   }
   apply_marks(poll);
-  pass_quiet_time(poll.count >= settings_.limits.max_rows);
+  pass_quiet_time(poll, waited_us);
   note_lag();
   if (poll.end_of_input) {
     ended_ = true;
@@ -170,13 +173,22 @@ void SourceTask::apply_marks(const SourcePoll& poll) {
   }
 }
 
-// The clock of idle_after runs while this source looks for rows and finds less than it could take; it stands still
-// while the pipeline holds it back or there is a backlog.
-void SourceTask::pass_quiet_time(bool poll_was_full) {
+// The clock of idle_after runs while this source waits for rows; not while the pipeline works or holds it back, nor
+// during a backlog. A stall of the whole process counts for no more than a poll may take.
+void SourceTask::pass_quiet_time(const SourcePoll& poll, int64_t waited_us) {
   if (!planned_.makes_watermarks || !watermarks_.watches_idleness()) return;
-  const int64_t now = settings_.context.clock->monotonic_us() / 1000;
-  if (polled_at_ms_ != 0 && !poll_was_full && source_->connected()) watermarks_.pass_quiet_time(now - polled_at_ms_);
-  polled_at_ms_ = std::max<int64_t>(now, 1);
+  int64_t quiet_us = std::min(waited_us, (settings_.poll_timeout_ms + kPollSlackMs) * 1000);
+  if (settings_.waits_between_polls) {
+    const int64_t now_us = settings_.context.clock->monotonic_us();
+    quiet_us = polled_at_us_ != 0 ? now_us - polled_at_us_ : 0;
+    polled_at_us_ = std::max<int64_t>(now_us, 1);
+  }
+  const bool backlog = poll.more_waits || poll.count >= settings_.limits.max_rows;
+  if (!backlog && source_->connected()) {
+    quiet_us_ += quiet_us;
+    watermarks_.pass_quiet_time(quiet_us_ / 1000);
+    quiet_us_ %= 1000;
+  }
   idle_partitions_.store(watermarks_.idle_partitions(), std::memory_order_relaxed);
 }
 

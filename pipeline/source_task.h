@@ -21,6 +21,8 @@ class SourceTask : public Task {
   struct Settings {
     SourceContext context;
     int poll_timeout_ms = 5;
+    // Simulations: polls do not wait, the clock is moved between them.
+    bool waits_between_polls = false;
     SourceLimits limits;
     SourceAlignment* alignment = nullptr;  // outlives the task
   };
@@ -60,7 +62,7 @@ class SourceTask : public Task {
   Status refuse_future(Batch& batch);
   Status stamp_watermarks(Batch& batch);
   void apply_marks(const SourcePoll& poll);
-  void pass_quiet_time(bool poll_was_full);
+  void pass_quiet_time(const SourcePoll& poll, int64_t waited_us);
   void send_time();
   bool is_too_far_ahead();
   Status drop_bad_rows(Batch& batch, const RowErrors& errors);
@@ -83,7 +85,8 @@ class SourceTask : public Task {
   size_t partitions_seen_ = 0;
   StreamTime sent_time_;
   int64_t future_limit_ms_ = kEndOfTime;  // of the batch at hand: wall clock + max_future
-  int64_t polled_at_ms_ = 0;              // when the last poll ended; 0: the time since then does not count as quiet
+  int64_t polled_at_us_ = 0;  // when the last poll ended; 0: the time since then does not count as quiet
+  int64_t quiet_us_ = 0;      // less than a millisecond, not passed on yet
   std::vector<DecodeError> decode_errors_;
   NodeCounts counts_;
   bool running_ = false;

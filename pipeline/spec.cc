@@ -154,7 +154,9 @@ class SpecReader {
     }
     map.finish();
     if (source.plan) {
-      SourcePlanContext context{spec_->name, name, source.format, source.schema};
+      SourcePlanContext context{spec_->name, name, source.format, source.schema, {}};
+      for (const SourceSpec& before : spec_->sources)
+        if (before.plan && before.plan->kafka()) context.kafka_before.push_back(*before.plan->kafka());
       if (!source.plan->plan(context, diagnostics_)) source.plan.reset();
     }
     spec_->sources.push_back(std::move(source));

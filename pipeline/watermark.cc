@@ -1,6 +1,7 @@
 #include "pipeline/watermark.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace millrace {
 namespace {
@@ -88,7 +89,6 @@ void WatermarkTracker::resize(size_t count) {
 void WatermarkTracker::restore(size_t partition, const PartitionProgress& known) {
   Partition& to = partitions_[slot(partition)];
   to.max_event_time_ms = std::max(to.max_event_time_ms, known.max_event_time_ms);
-  to.idle = known.idle;
   watermark_ms_ = std::max(watermark_ms_, known.watermark_ms);
   find_slowest();
 }
@@ -130,9 +130,14 @@ void WatermarkTracker::find_slowest() {
 
 void WatermarkTracker::pass_quiet_time(int64_t elapsed_ms) {
   if (idle_after_ms_ == 0) return;
+  if (partitions_.empty()) {
+    empty_quiet_ms_ += elapsed_ms;
+    idle_ = empty_quiet_ms_ >= idle_after_ms_;
+    return;
+  }
   bool changed = false;
   for (Partition& partition : partitions_) {
-    if (partition.idle) continue;
+    if (partition.idle || std::exchange(partition.delivered, false)) continue;
     partition.quiet_ms += elapsed_ms;
     if (partition.quiet_ms < idle_after_ms_) continue;
     partition.idle = true;
@@ -144,6 +149,24 @@ void WatermarkTracker::pass_quiet_time(int64_t elapsed_ms) {
 size_t WatermarkTracker::idle_partitions() const {
   return static_cast<size_t>(
       std::count_if(partitions_.begin(), partitions_.end(), [](const Partition& one) { return one.idle; }));
+}
+
+int64_t aligned_watermark(const std::vector<StreamTime>& inputs) {
+  int64_t smallest = kEndOfTime;
+  int64_t largest = kNoTime;
+  bool all_idle = true;
+  bool all_ended = true;
+  for (const StreamTime& time : inputs) {
+    // Nobody waits for what has ended, nor is the end where time stands while others may come back.
+    if (time.watermark_ms == kEndOfTime) continue;
+    all_ended = false;
+    largest = std::max(largest, time.watermark_ms);
+    if (time.idle) continue;
+    all_idle = false;
+    smallest = std::min(smallest, time.watermark_ms);
+  }
+  if (all_ended) return kEndOfTime;
+  return all_idle ? largest : smallest;
 }
 
 int64_t SourceAlignment::ahead_ms(size_t source) const {

@@ -43,7 +43,8 @@ class WatermarkTracker {
   WatermarkTracker(int64_t max_out_of_orderness_ms, int64_t idle_after_ms, bool sequential);
   // Adds partitions up to `count`; new ones have seen nothing.
   void resize(size_t count);
-  // Continues where a progress record stands; after resize.
+  // Continues where a progress record stands; after resize. Nothing is idle at first: what came to a partition while
+  // the pipeline was down gets the time of idle_after to be read before others move the watermark past it.
   void restore(size_t partition, const PartitionProgress& known);
   // The event time part of a partition's progress.
   void save(size_t partition, PartitionProgress& progress) const;
@@ -55,6 +56,7 @@ class WatermarkTracker {
   void observe(uint32_t partition, int64_t event_time_ms) {
     Partition& from = partitions_[slot(partition)];
     from.quiet_ms = 0;
+    from.delivered = true;
     if (from.idle) wake(slot(partition));
     if (event_time_ms <= from.max_event_time_ms) return;
     from.max_event_time_ms = event_time_ms;
@@ -63,10 +65,12 @@ class WatermarkTracker {
   // A row was read that does not move the watermark.
   void note_row(uint32_t partition) {
     partitions_[slot(partition)].quiet_ms = 0;
+    partitions_[slot(partition)].delivered = true;
     if (partitions_[slot(partition)].idle) wake(slot(partition));
   }
-  // Time in which this source could have delivered rows and had none; time in which the pipeline held it back does not
-  // count.
+  // Time in which this source waited for rows; time in which the pipeline held it back does not count. Partitions that
+  // have delivered since the last call begin to be quiet with the next one. A source without partitions is idle as a
+  // whole.
   void pass_quiet_time(int64_t elapsed_ms);
   bool watches_idleness() const { return idle_after_ms_ > 0; }
   size_t idle_partitions() const;
@@ -76,6 +80,7 @@ class WatermarkTracker {
     int64_t max_event_time_ms = kNoTime;
     int64_t quiet_ms = 0;
     bool idle = false;
+    bool delivered = false;  // since quiet time was passed last
   };
   size_t slot(size_t partition) const { return sequential_ ? 0 : partition; }
   int64_t watermark_of(const Partition& partition) const;
@@ -86,10 +91,15 @@ class WatermarkTracker {
   int64_t idle_after_ms_;
   bool sequential_;
   std::vector<Partition> partitions_;
+  int64_t empty_quiet_ms_ = 0;  // while there is no partition
   size_t slowest_ = 0;  // partition whose event time the watermark waits for
   bool idle_ = false;   // all partitions are
   int64_t watermark_ms_ = kNoTime;
 };
+
+// The watermark of a task with these inputs: the smallest of those that are neither idle nor ended; with all of the
+// others idle the largest of theirs; kEndOfTime: all have ended.
+int64_t aligned_watermark(const std::vector<StreamTime>& inputs);
 
 // Where the sources of a pipeline stand, for those that wait for slower ones (max_drift). Any thread.
 class SourceAlignment {

@@ -152,6 +152,10 @@ class FileSinkPlan : public SinkPlan {
   bool takes_payload() const override { return format_.takes_payload(); }
   void use_payload() override { format_.use_payload(); }
   const FileSinkSettings* file() const override { return &file_; }
+  bool continues(const std::string& progress) const override {
+    const auto at = parse_progress({name_, progress});
+    return at.is_ok() && at->path == file_.path;
+  }
   std::string describe() const override { return "file " + file_.path; }
   std::unique_ptr<Sink> make() const override { return make_file_sink(name_, file_.path, format_.make()); }
 

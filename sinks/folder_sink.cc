@@ -133,6 +133,10 @@ class FolderSinkPlan : public SinkPlan {
   std::vector<bool> needed_inputs() const override { return needed_; }
   SinkGuarantee guarantee() const override { return SinkGuarantee::kPrepared; }
   const FileSinkSettings* file() const override { return &file_; }
+  bool continues(const std::string& progress) const override {
+    const auto at = parse_folder_progress(progress);
+    return at.is_ok() && at->path == options_.path.text();
+  }
   bool takes_payload() const override { return format_.takes_payload(); }
   void use_payload() override { format_.use_payload(); }
   std::string describe() const override { return "file " + options_.path.text() + " (parts)"; }

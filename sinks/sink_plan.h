@@ -59,6 +59,11 @@ class SinkPlan {
   virtual SinkGuarantee guarantee() const = 0;
   virtual const KafkaSinkSettings* kafka() const { return nullptr; }
   virtual const FileSinkSettings* file() const { return nullptr; }
+  // The bytes of a SinkProgress are of a sink that wrote to the same place under another name.
+  virtual bool continues(const std::string& progress) const {
+    (void)progress;
+    return false;
+  }
   // The sink can write the payload of a source's row as it is (json, all columns).
   virtual bool takes_payload() const { return false; }
   virtual void use_payload() {}  // the planner: rows come unchanged from a json source

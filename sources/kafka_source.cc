@@ -372,6 +372,7 @@ Status KafkaSource::poll(const SourceLimits& limits, int timeout_ms, SourcePoll*
     return Status::user(status.code(), status.message() + "; " + way_out(options_.group));
   }
   MR_RETURN_IF_ERROR(status);
+  poll->more_waits = polled_.more_waits;
   MR_RETURN_IF_ERROR(take(polled_, poll));
   for (const auto& [index, position] : polled_.ends) {
     Partition& partition = partitions_[index];

@@ -1,4 +1,5 @@
 // kafka: {topic, group, start, end, on_missing_topic} of a source.
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -11,7 +12,8 @@ namespace {
 
 class KafkaSourcePlan : public SourcePlan {
  public:
-  explicit KafkaSourcePlan(KafkaSourceOptions options) : options_(std::move(options)) {}
+  KafkaSourcePlan(KafkaSourceOptions options, Location group_at)
+      : options_(std::move(options)), group_at_(std::move(group_at)) {}
 
   bool plan(const SourcePlanContext& context, Diagnostics& diagnostics) override {
     if (context.format == "csv" && context.format.csv.header.value_or(false)) {
@@ -20,7 +22,16 @@ class KafkaSourcePlan : public SourcePlan {
                         "their columns stand in the order of the schema");
       return false;
     }
-    if (options_.group.empty()) options_.group = context.pipeline;
+    const bool named = !options_.group.empty();
+    if (!named) options_.group = context.pipeline;
+    const std::string* twice = read_before(context);
+    if (twice != nullptr && named) {
+      diagnostics.error(LintCode::kDuplicateName, group_at_,
+                        fmt::format("another source reads topic {} with group {} already", *twice, options_.group),
+                        "a group holds one position per partition: name another one, or leave it out");
+      return false;
+    }
+    if (twice != nullptr) options_.group += "." + context.source;
     settings_ = {options_.topics, options_.group};
     return true;
   }
@@ -35,7 +46,17 @@ class KafkaSourcePlan : public SourcePlan {
   }
 
  private:
+  // The topic that another source reads with the same group; nullptr: none.
+  const std::string* read_before(const SourcePlanContext& context) const {
+    for (const KafkaSourceSettings& before : context.kafka_before) {
+      if (before.group != options_.group) continue;
+      for (const std::string& topic : options_.topics)
+        if (std::find(before.topics.begin(), before.topics.end(), topic) != before.topics.end()) return &topic;
+    }
+    return nullptr;
+  }
   KafkaSourceOptions options_;
+  Location group_at_;
   KafkaSourceSettings settings_;
 };
 
@@ -99,6 +120,7 @@ void register_kafka_source(SourceRegistry& registry) {
     MapReader map(body, diagnostics);
     read_topics(map, options);
     options.group = map.string_or("group", "");
+    const auto group = map.child("group");
     read_start(map, options);
     options.bounded = map.choice("end", {"never", "latest"}, "never") == "latest";
     options.wait_for_topic = map.choice("on_missing_topic", {"wait", "fail"}, "wait") == "wait";
@@ -108,7 +130,7 @@ void register_kafka_source(SourceRegistry& registry) {
     }
     map.finish();
     if (diagnostics.error_count() != errors) return nullptr;
-    return std::make_unique<KafkaSourcePlan>(std::move(options));
+    return std::make_unique<KafkaSourcePlan>(std::move(options), group ? group->location() : Location{});
   });
 }
 

@@ -37,6 +37,7 @@ struct SourcePoll {
   std::vector<std::pair<uint32_t, int64_t>> event_time_marks;
   size_t bytes = 0;                  // payload bytes
   bool end_of_input = false;         // bounded input: nothing comes after this poll
+  bool more_waits = false;           // out: rows stand ready for the next poll
   std::vector<uint32_t>
       skipped_too_large;  // partition index of records over the size limit that were skipped (counted as dropped)
 };

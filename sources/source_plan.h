@@ -40,6 +40,8 @@ struct SourcePlanContext {
   std::string source;
   Format format;  // file sources cut lines for all of them
   Schema schema;       // declared columns (or those implied by the format)
+  // What the sources before it read, per group: no two positions of a partition fit into one group.
+  std::vector<KafkaSourceSettings> kafka_before;
 };
 
 class SourcePlan {

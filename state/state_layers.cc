@@ -233,6 +233,11 @@ size_t StateLayers::decided_bytes(uint64_t epoch) const {
   return bytes;
 }
 
+Status StateLayers::error() const {
+  std::lock_guard lock(work_->mutex);
+  return work_->error;
+}
+
 size_t StateLayers::pending_bytes() const {
   uint64_t decided = 0;
   {

@@ -72,6 +72,8 @@ class StateLayers {
   Status flush();
   // Called after each ingest with the epoch that the store now holds (mode local drops its log). Background thread.
   void on_ingested(std::function<void(uint64_t epoch)> callback);
+  // The first background error. Any thread.
+  Status error() const;
   // Bytes of decided deltas not in the store yet; the coordinator delays barriers while they are many. Not of undecided
   // ones: these wait for a barrier themselves.
   size_t pending_bytes() const;

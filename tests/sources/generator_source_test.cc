@@ -24,7 +24,7 @@ struct Planned {
     register_generator_source(registry);
     body = ConfigNode::parse("t.yaml", text, environment_variables(), diagnostics);
     plan = (*registry.find(kind))(body, diagnostics);
-    planned = plan && plan->plan({"p", "s", format, schema}, diagnostics);
+    planned = plan && plan->plan({"p", "s", format, schema, {}}, diagnostics);
   }
   std::unique_ptr<Source> make(const Clock& clock) const {
     REQUIRE_MESSAGE(planned, diagnostics.render_text());
