@@ -21,7 +21,9 @@ class SinkLender {
   // Makes the producer if the pipeline has a Kafka cluster.
   Status open() {
     if (!has_cluster_) return Status::ok();
-    MR_ASSIGN(producer_, clients_.producer(KafkaProducerOptions{}));
+    KafkaProducerOptions options;
+    options.linger_ms = 1;  // what it sends is visible at once, no commit hurries it
+    MR_ASSIGN(producer_, clients_.producer(options));
     return Status::ok();
   }
   // Everything that sinks have written is acknowledged, or the error why not.
