@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include <chrono>
+#include <ctime>
 #include <cstdio>
 #include <fstream>
 #include <map>
@@ -266,11 +266,11 @@ TEST_CASE("bombs are refused at once") {
   };
   for (const std::string& bomb : bombs) {
     CAPTURE(bomb.substr(0, 20));
-    auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();
     Parsed doc(bomb);
     CHECK(doc.diagnostics.has_errors());
     CHECK(doc.diagnostics.render_text().size() < 2'000'000);
-    CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(5));  // 0.2 s without sanitizers
+    CHECK(std::clock() - start < 5 * CLOCKS_PER_SEC);  // CPU time; 0.2 s without sanitizers
   }
 }
 
