@@ -3,7 +3,7 @@
 
 build/release/millrace: deps
 	cmake --preset release >/dev/null
-	cmake --build --preset release
+	cmake --build --preset release --target millrace
 
 deps:
 	scripts/install-deps
