@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "base/file.h"
+#include "sources/follow_source.h"
+#include "sources/followed_file.h"
 #include "sources/input_file.h"
 #include "sources/line_reader.h"
 
@@ -46,7 +48,7 @@ class FileSource : public Source {
   Status start_file(InputFile& file);
   Status end_file(InputFile& file);
   bool announce_columns(bool poll_is_empty);
-  Status changed(const InputFile& file, const std::string& why) const;
+  Status changed(const InputFile& file, const std::string& why) const { return file_changed(file.path, why); }
 
   const FileSourceSettings settings_;
   const Logger log_;
@@ -58,12 +60,6 @@ class FileSource : public Source {
   FileDescriptor file_;       // of files_[current_], while it is being read
   std::vector<int> columns_;  // below the header of that file (csv)
 };
-
-Status FileSource::changed(const InputFile& file, const std::string& why) const {
-  return Status::user(
-      Code::kFileChanged,
-      fmt::format("{}: {}; put the file back as it was, or start the pipeline without its state", file.path, why));
-}
 
 Status FileSource::look_up(InputFile& file) {
   struct stat info {};
@@ -83,7 +79,11 @@ Status FileSource::open(const std::vector<SourcePosition>& resume, const SourceN
   current_ = 0;
   file_ = FileDescriptor();
   std::map<std::string, const SourcePosition*> known;
-  for (const SourcePosition& at : resume) known[at.name.topic] = &at;
+  for (const SourcePosition& at : resume) {
+    known[at.name.topic] = &at;
+    if (at.identity.find(kNextFile) != std::string::npos)
+      return file_changed(at.name.topic, "it was rotated while it was followed, which a source that ends cannot go on");
+  }
   std::vector<std::string> paths;
   if (is_pattern(settings_.path)) {
     Result<std::vector<std::string>> found = expand_pattern(settings_.path);
@@ -288,11 +288,11 @@ class FileSourcePlan : public SourcePlan {
     settings_.schema = context.schema;
     return true;
   }
-  bool bounded() const override { return true; }
-  bool sequential() const override { return true; }
-  std::string describe() const override { return "file " + settings_.path; }
+  bool bounded() const override { return !settings_.follow; }
+  bool sequential() const override { return !settings_.follow; }
+  std::string describe() const override { return "file " + settings_.path + (settings_.follow ? ", followed" : ""); }
   std::unique_ptr<Source> make(const SourceContext& context) const override {
-    return make_file_source(settings_, context);
+    return settings_.follow ? make_follow_source(settings_, context) : make_file_source(settings_, context);
   }
 
  private:
@@ -308,9 +308,11 @@ void read_options(MapReader& map, FileSourceSettings& settings, Diagnostics& dia
   } else {
     settings.max_record_bytes = static_cast<size_t>(max_record);
   }
-  if (map.bool_or("follow", false)) {
-    diagnostics.error(LintCode::kUnsupported, map.child("follow")->location(),
-                      "follow is not in this version: a file source ends at the end of its files");
+  settings.follow = map.bool_or("follow", false);
+  settings.restart_truncated = map.choice("on_truncate", {"restart", "fail"}, "restart") == "restart";
+  if (const auto node = map.child("on_truncate"); node && !settings.follow) {
+    diagnostics.error(LintCode::kConflict, node->key_location(), "on_truncate is for files that are followed",
+                      "add follow: true");
   }
 }
 

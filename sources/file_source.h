@@ -18,6 +18,8 @@ struct FileSourceSettings {
   size_t block_bytes = 256 << 10;  // one read; larger ones leave the cache
   Format format = {};
   Schema schema = {};  // declared columns; csv finds them in header lines
+  bool follow = false;
+  bool restart_truncated = true;  // follow: a file that was cut is read from its beginning; false: an error
 };
 
 // Reads every file of the glob, one after the other in byte order of their paths; each is a partition named {path, 0}.

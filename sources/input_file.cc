@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 
 namespace millrace {
 
@@ -21,6 +22,20 @@ Result<std::string> read_head(const FileDescriptor& file, int64_t position) {
   if (got < 0) return errno_status(errno, "read", file.path());
   head.resize(static_cast<size_t>(got));
   return head;
+}
+
+bool parse_file_id(const std::string& identity, FileId* id) {
+  const char* end = identity.data() + identity.size();
+  const auto device = std::from_chars(identity.data(), end, id->device, 16);
+  if (device.ec != std::errc() || device.ptr == end || *device.ptr != ':') return false;
+  const auto inode = std::from_chars(device.ptr + 1, end, id->inode, 16);
+  return inode.ec == std::errc() && inode.ptr != end && *inode.ptr == ':';
+}
+
+Status file_changed(const std::string& path, const std::string& why) {
+  return Status::user(
+      Code::kFileChanged,
+      fmt::format("{}: {}; put the file back as it was, or start the pipeline without its state", path, why));
 }
 
 bool is_pattern(const std::string& path) { return path.find_first_of("*?[") != std::string::npos; }

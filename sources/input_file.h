@@ -28,12 +28,16 @@ inline constexpr std::string_view kReadToEnd = ":end";
 // The first min(4096, position) bytes; less if the file has less.
 Result<std::string> read_head(const FileDescriptor& file, int64_t position);
 
+// The device and inode of an identity; false: it is none.
+bool parse_file_id(const std::string& identity, FileId* id);
+
 inline constexpr size_t kMaxFiles = 100'000;
 bool is_pattern(const std::string& path);
 // Paths of a pattern in byte order; directories that it matches are left out. kFileMissing (user): nothing matches.
 Result<std::vector<std::string>> expand_pattern(const std::string& pattern);
 
 Status not_a_file(const std::string& path, mode_t mode);
+Status file_changed(const std::string& path, const std::string& why);
 Status file_missing(const std::string& path, const std::string& what);
 
 LineReader::Options line_options(const FileSourceSettings& settings);

@@ -44,13 +44,19 @@ void LineReader::start(int fd, int64_t position) {
   quoted_ = false;
 }
 
+void LineReader::take_unfinished(bool take) {
+  take_unfinished_ = take;
+  if (!take) end_of_file_ = false;
+}
+
 Status LineReader::read(Lines& lines, bool* at_end) {
   *at_end = false;
   pinned_ = false;
   for (int reads = 0;;) {
     if (!cut(lines)) return Status::ok();
     if (end_of_file_) {
-      *at_end = take_last(lines);
+      *at_end = !take_unfinished_ || take_last(lines);
+      end_of_file_ = take_unfinished_;
       return Status::ok();
     }
     if (reads++ == kMaxReadsPerCall) return Status::ok();

@@ -38,9 +38,12 @@ class LineReader {
   // Starts at byte `position` of the file, which must be where a line begins. The descriptor stays the caller's and
   // open until the next start().
   void start(int fd, int64_t position);
+  // false: a last line without its end stays in the file until it has one, and read() may go on when the file has
+  // grown. true at first; start() does not change it.
+  void take_unfinished(bool take);
   // Appends lines until `lines` is full, the file has ended (*at_end) or enough was read for one call. Lines end in \n
-  // or \r\n, the last one need not; empty ones are skipped. Every payload is followed by kPayloadPadding readable
-  // bytes.
+  // or \r\n, the last one need not (but see take_unfinished); empty ones are skipped. Every payload is followed by
+  // kPayloadPadding readable bytes.
   Status read(Lines& lines, bool* at_end);
   // Where the next line begins; inside a line that is being skipped: where that one begins.
   int64_t position() const { return position_; }
@@ -65,6 +68,7 @@ class LineReader {
   int fd_ = -1;
   int64_t position_ = 0;
   int64_t read_at_ = 0;  // offset in the file of data_[end_]
+  bool take_unfinished_ = true;
   bool end_of_file_ = false;
   bool skipping_ = false;  // inside a line that is too large
   std::string head_;

@@ -160,7 +160,11 @@ TEST_CASE("file source: lint") {
   CHECK(Planned("{}", "file").codes() == "1:1 MR1006\n");
   CHECK(Planned("path: in/\n", "file").codes() == "1:7 MR1009\n");
   CHECK(Planned("path: a\nmax_record: 65MiB\n", "file").codes() == "2:13 MR1009\n");
-  CHECK(Planned("path: a\nfollow: true\n", "file").codes() == "2:9 MR1025\n");
+  CHECK(Planned("path: a\non_truncate: fail\n", "file").codes() == "2:1 MR1020\n");
+  const Planned followed("path: a\nfollow: true\non_truncate: fail\n", "file");
+  CHECK(followed.codes().empty());
+  CHECK_FALSE(followed.plan->bounded());
+  CHECK_FALSE(followed.plan->sequential());
   CHECK(Planned("path: a\nfolow: true\n", "file").codes() == "2:1 MR1005\n");
   CHECK(Planned("path: a\n", "file", {{"value", Type(TypeKind::kInt)}}, "int64").codes() == "1:7 MR1020\n");
 }
