@@ -61,8 +61,9 @@ class LocalFolder {
 std::string copying(const LocalFolder& folder, const std::string& one, const std::string& parts) {
   return "version: 1\nname: copying\nrecovery: {mode: local}\nsources:\n  in: {file: " + folder.path("in.jsonl") +
          ", schema: {n: int}}\nsinks:\n  " + one + ": {input: in, file: " + folder.path("one.jsonl") + "}\n" +
-         (parts.empty() ? ""
-                        : "  " + parts + ": {input: in, file: {path: " + folder.path("parts") + ", roll: {size: 1KiB}}}\n");
+         (parts.empty()
+              ? ""
+              : "  " + parts + ": {input: in, file: {path: " + folder.path("parts") + ", roll: {size: 1KiB}}}\n");
 }
 
 TEST_CASE("a file sink that is renamed goes on behind what is committed") {
@@ -103,7 +104,8 @@ TEST_CASE("count windows of more keys than the cache holds") {
                                 "sources:\n  in: {file: " +
                                     folder.path("in.jsonl") +
                                     ", schema: {n: int}}\noperators:\n"
-                                    "  - id: pairs\n    aggregate:\n      key_by: [n]\n      window: {count: {size: 2}}\n"
+                                    "  - id: pairs\n    aggregate:\n      key_by: [n]\n"
+                                    "      window: {count: {size: 2}}\n"
                                     "      fields: {n: key(n), all: collect(n)}\nsinks:\n  out: {file: " +
                                     folder.path("out.jsonl") + "}\n");
   folder.run();
