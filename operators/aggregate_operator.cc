@@ -175,13 +175,15 @@ void AggregateOperator::fold_each(const Batch& batch, size_t begin, size_t end) 
 void AggregateOperator::add_rows(const Batch& batch, size_t i) {
   const StateHeader& header = AccumulatorSet::header(states_[i]);
   const bool shown = header.rows() > 0;
+  const int64_t shown_ms = header.event_time_ms;
   fold_.fold_header(i);
   const uint32_t row = rows_[i];
-  const int64_t time_ms = batch.event_time_ms[row];
-  const int64_t watermark_ms = batch.watermark_ms != nullptr ? batch.watermark_ms[row] : kNoTime;
   const bool pair = program_->gives_retractions;
+  // A row is taken back under the time that it had, and of that only the newest folded in is in the state.
+  const int64_t time_ms = pair ? header.event_time_ms : batch.event_time_ms[row];
+  const int64_t watermark_ms = batch.watermark_ms != nullptr ? batch.watermark_ms[row] : kNoTime;
   const std::string_view key = batch.key_bytes[row];
-  before_[i] = pair && shown ? output_.add_row(key, Change::kRetract, time_ms, watermark_ms, row) : kNoRow;
+  before_[i] = pair && shown ? output_.add_row(key, Change::kRetract, shown_ms, watermark_ms, row) : kNoRow;
   after_[i] = header.rows() > 0 ? output_.add_row(key, Change::kInsert, time_ms, watermark_ms, row) : kNoRow;
   if (header.rows() == 0 && !pair) output_.add_row(key, Change::kDelete, time_ms, watermark_ms, row);
 }

@@ -118,25 +118,28 @@ Status WindowBlocks::fold_showing(const Batch& batch, const WindowRows& rows, vo
 void WindowBlocks::add_rows(const Batch& batch, const WindowRows& rows, void* state, size_t begin, size_t i) {
   const StateHeader& header = AccumulatorSet::header(state);
   const bool shown = header.rows() > 0;
+  const int64_t shown_ms = header.event_time_ms;
   fold_.fold_header(i);
   before_[i] = after_[i] = kNoRow;
   const bool each = program_.emit.mode == EmitMode::kEach;
   if (!each && rows.finds()[begin + i] != Finds::kLate) return;
   const uint32_t row = rows.rows()[begin + i];
   const WindowBounds& window = rows.windows()[begin + i];
-  const int64_t time_ms = each ? batch.event_time_ms[row] : window.end_ms - 1;
+  const bool pair = program_.gives_retractions;
   const int64_t watermark_ms = batch.watermark_ms != nullptr ? batch.watermark_ms[row] : kNoTime;
-  const auto add = [&](Change change) {
+  const auto add = [&](Change change, int64_t time_ms) {
+    if (!each) time_ms = window.end_ms - 1;
     const uint32_t added = output_.add_row(batch.key_bytes[row], change, time_ms, watermark_ms, row);
     output_.set_window(added, window);
     return added;
   };
-  const bool pair = program_.gives_retractions;
-  if (pair && shown) before_[i] = add(Change::kRetract);
+  // A row is taken back under the time that it had, and of that only the newest folded in is in the state.
+  const int64_t time_ms = pair ? header.event_time_ms : batch.event_time_ms[row];
+  if (pair && shown) before_[i] = add(Change::kRetract, shown_ms);
   if (header.rows() > 0) {
-    after_[i] = add(Change::kInsert);
+    after_[i] = add(Change::kInsert, time_ms);
   } else if (!pair) {
-    add(Change::kDelete);
+    add(Change::kDelete, time_ms);
   }
 }
 
@@ -244,7 +247,9 @@ void WindowBlocks::show_gone(const WindowTable::Entry& entry, int64_t due_ms) {
     shown = &kept;
   }
   header.previous = nullptr;
-  updates_.replace(entry.key, entry.state, shown, true, {due_ms - 1, due_ms, nullptr});
+  // The version that goes is taken back under its own time.
+  const int64_t time_ms = program_.gives_retractions ? kNoTime : due_ms;
+  updates_.replace(entry.key, entry.state, shown, true, {due_ms - 1, time_ms, nullptr});
 }
 
 }  // namespace millrace

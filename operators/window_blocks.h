@@ -43,7 +43,7 @@ class WindowBlocks {
   void show(const WindowTable::Entry& entry, int64_t watermark_ms);
   // The same of a window that has changed; with min_interval only if that allows it, else a timer will.
   void show_change(const WindowTable::Entry& entry, int64_t watermark_ms);
-  // A key that leaves the state; the row is stamped with due_ms.
+  // A key that leaves the state at due_ms, the time of its delete.
   void show_gone(const WindowTable::Entry& entry, int64_t due_ms);
   // Whether a timer is to show the window.
   bool is_pending(void* state) const { return has_trigger_ && trigger(state).due_ms != kNoTime; }
