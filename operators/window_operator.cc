@@ -131,7 +131,12 @@ void WindowOperator::begin_updates(size_t keys) {
 }
 
 void WindowOperator::show_change(void* state) {
-  if (LaneCache::is_removed(state) || !AccumulatorSet::header(state).changed()) return;
+  StateHeader& header = AccumulatorSet::header(state);
+  if (LaneCache::is_removed(state) || !header.changed()) {
+    // What was kept for a row that then did not fit is freed at the end of the epoch.
+    header.previous = nullptr;
+    return;
+  }
   blocks_.show_change(entry_of(state), stage_watermark_ms());
   if (program_->emit.discarding && !blocks_.is_pending(state)) shown_.push_back(state);
 }

@@ -75,5 +75,25 @@ TEST_CASE("ttl: a key that leaves is taken back under the event time that its ro
   }
 }
 
+TEST_CASE("update: a row that does not fit leaves nothing behind of the version before it") {
+  for (const bool emit_per_batch : {false, true}) {
+    const auto plan = planned("aggregate: {key_by: k, window: {tumbling: {size: 1s}}, emit: update, "
+                              "fields: {k: key(k), n: count(), s: sum(v)}}",
+                              kAppend, true);
+    KeyedLane lane(*plan, kSchema, {.shards = 1, .emit_per_batch = emit_per_batch});
+    const auto epoch = [&](const std::vector<Item>& list) {
+      lane.process(items(list));
+      lane.end_epoch();
+    };
+    epoch({{"a", 5, 10}, {"b", 100, 10}});
+    epoch({{"a", INT64_MAX, 15}});
+    CHECK(lane.out.failed == std::vector<std::string>{"overflow in sum(v)"});
+    epoch({{"b", 1, 20}});
+    lane.out.shown.clear();
+    epoch({{"a", 1, 20}, {"b", 1, 20}});
+    CHECK(shown(lane) == "-a 1 5 @10 | a 2 6 @20 | -b 2 101 @20 | b 3 102 @20");
+  }
+}
+
 }  // namespace
 }  // namespace millrace
