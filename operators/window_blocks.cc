@@ -1,6 +1,7 @@
 #include "operators/window_blocks.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/clock.h"
 #include "operators/projection.h"
@@ -141,6 +142,7 @@ void WindowBlocks::add_rows(const Batch& batch, const WindowRows& rows, void* st
   } else if (!pair) {
     add(Change::kDelete, time_ms);
   }
+  if (has_trigger_ && header.rows() == 0) note_gone(state);
 }
 
 // Where what a row shows decides what follows: a trigger that counts, an accumulator that starts anew.
@@ -202,6 +204,7 @@ const std::string_view* WindowBlocks::last_shown(void* state, std::string_view* 
 
 void WindowBlocks::note_shown(void* state) {
   if (!has_trigger_) return;
+  if (AccumulatorSet::header(state).rows() == 0) return note_gone(state);
   trigger(state).rows_since = 0;
   trigger(state).shown_ms = context_.clock->wall_ms();
   if (!keeps_shown_) return;
@@ -209,6 +212,13 @@ void WindowBlocks::note_shown(void* state) {
   if (bytes == nullptr) bytes = new std::string();
   bytes->clear();
   updates_.encode(state, *bytes);
+}
+
+// Its last row was taken back, and that has been shown: what comes now is new.
+void WindowBlocks::note_gone(void* state) {
+  trigger(state).rows_since = 0;
+  trigger(state).shown_ms = kNoTime;
+  if (keeps_shown_) delete std::exchange(kept_bytes(state).bytes, nullptr);
 }
 
 void WindowBlocks::show(const WindowTable::Entry& entry, int64_t watermark_ms) {

@@ -59,6 +59,7 @@ class WindowBlocks {
   void count_row(WindowRows::Finds finds, void* state);
   const std::string_view* last_shown(void* state, std::string_view* kept) const;
   void note_shown(void* state);
+  void note_gone(void* state);
   KeptBytes& kept_bytes(void* state) const {
     return *reinterpret_cast<KeptBytes*>(static_cast<char*>(state) + shown_offset_);
   }

@@ -260,7 +260,7 @@ Status WindowOperator::show_due_window(const DueTimer& timer) {
   void* state = nullptr;
   MR_RETURN_IF_ERROR(table_.look_up(&window.key, &timer.shard, &window.window, 1, &state));
   if (AccumulatorSet::header(state).rows() == 0) {
-    if (!blocks_.is_pending(state)) table_.remove(state);
+    if (!blocks_.is_pending(state) && !keeps_empty(state)) table_.remove(state);
   }
   if (!blocks_.is_pending(state) || blocks_.trigger(state).due_ms != timer.time_ms) return Status::ok();
   blocks_.trigger(state).due_ms = kNoTime;

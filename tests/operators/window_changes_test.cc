@@ -40,6 +40,15 @@ std::string shown(KeyedLane& lane) {
   return text;
 }
 
+// Entries of the operator's state.
+size_t stored_keys(KeyedLane& lane) {
+  lane.restart();
+  size_t n = 0;
+  const auto count = [&](std::string_view, std::string_view) { return ++n > 0; };
+  REQUIRE(lane.layers().lane(0).scan(0, 7, "", "", count).is_ok());
+  return n;
+}
+
 TEST_CASE("each: a row is taken back under the event time that it had") {
   const std::string fields = "fields: {k: key(k), n: count()}, emit: each}";
   for (const std::string window : {"", "window: {tumbling: {size: 1s}}, "}) {
@@ -92,6 +101,75 @@ TEST_CASE("update: a row that does not fit leaves nothing behind of the version 
     lane.out.shown.clear();
     epoch({{"a", 1, 20}, {"b", 1, 20}});
     CHECK(shown(lane) == "-a 1 5 @10 | a 2 6 @20 | -b 2 101 @20 | b 3 102 @20");
+  }
+}
+
+TEST_CASE("a window, or a key, that was shown without rows starts anew") {
+  const std::string fields = "fields: {v: key(v), n: count()}, emit: ";
+  const std::vector<Item> in = {{"a", 7, 10}}, out = {{"a", 7, 20, kNone, Change::kRetract}};
+  for (const bool pairs : {false, true}) {
+    CAPTURE(pairs);
+    const std::string gone = pairs ? "-7 1 @10" : "delete 7 null @10";
+    {
+      const auto plan =
+          planned("aggregate: {key_by: v, " + fields + "{mode: update, min_interval: 1s}}", kRetract, pairs);
+      KeyedLane lane(*plan, kSchema, {.shards = 1});
+      const auto epoch = [&](const std::vector<Item>& list) {
+        lane.process(items(list));
+        lane.end_epoch();
+        lane.advance_clock(lane.clock.wall_ms() + 2000);
+        lane.end_epoch();
+        return shown(lane);
+      };
+      CHECK(epoch(in) == "7 1 @10");
+      CHECK(epoch(out) == gone);
+      CHECK(stored_keys(lane) == 0);
+      CHECK(epoch(in) == "7 1 @10");
+      // It comes back before it was shown that it is gone.
+      lane.process(items(out));
+      lane.end_epoch();
+      CHECK(shown(lane) == gone);
+      for (const std::vector<Item>& list : {in, out, in}) {
+        lane.process(items(list));
+        lane.end_epoch();
+      }
+      CHECK(shown(lane) == "7 1 @10");
+      lane.advance_clock(lane.clock.wall_ms() + 2000);
+      CHECK(shown(lane) == (pairs ? gone + " | 7 1 @10" : "7 1 @10"));
+    }
+  }
+}
+
+TEST_CASE("windows shown early, without rows, start anew") {
+  const std::vector<Item> in = {{"a", 7, 10}}, out = {{"a", 7, 20, kNone, Change::kRetract}};
+  const std::vector<Item> late_in = {{"a", 7, 10, 110}}, late_out = {{"a", 7, 20, 110, Change::kRetract}};
+  for (const bool pairs : {false, true}) {
+    CAPTURE(pairs);
+    const std::string gone = pairs ? "-7 1 @99" : "delete 7 null @99";
+    const std::string again = pairs ? "-7 1 @99 | 7 1 @99" : "7 1 @99";
+    for (const std::string early : {"{every: 1s}", "{count: 1}"}) {
+      CAPTURE(early);
+      const auto plan = planned("aggregate: {key_by: v, window: {tumbling: {size: 100ms}}, allowed_lateness: 50ms, "
+                                "fields: {v: key(v), n: count()}, emit: {early: " + early + "}}",
+                                kRetract, pairs);
+      KeyedLane lane(*plan, kSchema, {.shards = 1});
+      const auto epoch = [&](const std::vector<Item>& list) {
+        lane.process(items(list));
+        lane.advance_clock(lane.clock.wall_ms() + 2000);
+        lane.end_epoch();
+        return shown(lane);
+      };
+      CHECK(epoch(in) == "7 1 @99");
+      CHECK(epoch(out) == gone);
+      CHECK(stored_keys(lane) == 0);
+      CHECK(epoch(in) == "7 1 @99");
+      lane.advance(99);
+      CHECK(shown(lane) == again);
+      CHECK(epoch(late_out) == gone);
+      CHECK(stored_keys(lane) == 1);  // how far time has come
+      CHECK(epoch(late_in) == "7 1 @99");
+      CHECK(epoch(late_in) == (pairs ? "-7 1 @99 | 7 2 @99" : "7 2 @99"));
+    }
   }
 }
 
