@@ -175,7 +175,12 @@ std::string AggregatePlan::state_descriptor() const {
   text += " window=" + (program_.window.any() ? descriptor(program_.window) : "none");
   AggregateProgram program = program_;
   program.gives_retractions = announces();
-  return text + own_slots_descriptor(program);
+  text += own_slots_descriptor(program);
+  // Keys that were there before would never leave. (With neither a window nor a trigger there is always a ttl.)
+  if (program_.ttl_ms > 0 && program_.emit.min_interval_ms > 0) text += " ttl";
+  // Windows that start anew cannot take over sets that have left their blocks.
+  const bool in_blocks = program_.emit.discarding && !depends_on_rows(program_.window);
+  return text + (in_blocks && SetMembers::needed(program_) ? " sets=inside" : "");
 }
 
 std::string AggregatePlan::describe() const {

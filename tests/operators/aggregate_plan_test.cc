@@ -155,5 +155,27 @@ aggregate:
   CHECK(reordered->state_descriptor() == plan->state_descriptor());
 }
 
+TEST_CASE("state that another aggregate could not go on with has another descriptor") {
+  const auto descriptor = [](const std::string& field, const std::string& more) {
+    const auto plan = planned("aggregate: {key_by: customer, fields: {c: " + field + "}, " + more + "}", kInput);
+    const std::string text = plan->state_descriptor();
+    return text.substr(text.find(']', text.find("aggs=")) + 1);
+  };
+  const std::string distinct = "count_distinct(amount)";
+  const std::string window = "window: {tumbling: {size: 1s}}, emit: ";
+  // Sets that have left their blocks.
+  CHECK(descriptor(distinct, window + "close") == " window=tumbling(1000,0)");
+  CHECK(descriptor(distinct, window + "{accumulation: discarding}") == " window=tumbling(1000,0) sets=inside");
+  CHECK(descriptor(distinct, window + "{early: {every: 1s}, accumulation: discarding}") ==
+        " window=tumbling(1000,0) trigger sets=inside");
+  CHECK(descriptor("count()", window + "{accumulation: discarding}") == " window=tumbling(1000,0)");
+  CHECK(descriptor(distinct, "window: {session: {gap: 1s}}, emit: {accumulation: discarding}") == " window=session()");
+  // Keys without a timer of their ttl.
+  CHECK(descriptor("count()", "emit: update") == "");
+  CHECK(descriptor("count()", "ttl: 1h") == " window=none");
+  CHECK(descriptor("count()", "emit: {min_interval: 1s}") == " window=none trigger");
+  CHECK(descriptor("count()", "emit: {min_interval: 1s}, ttl: 1h") == " window=none trigger ttl");
+}
+
 }  // namespace
 }  // namespace millrace
