@@ -131,7 +131,7 @@ class ProcessOperator : public Operator {
   Status show_records(const Batch& batch, uint32_t end, const ArenaPtr& arena, Collector& out);
   // Timers.
   Result<bool> fire(TimerQueue& queue, int64_t limit_ms, size_t max_rows, Collector& out);
-  Result<size_t> collect(TimerQueue& queue, int64_t limit_ms, size_t max_timers, const ArenaPtr& arena);
+  Result<size_t> collect(TimerQueue& queue, int64_t limit_ms, size_t max_timers, bool at_end, const ArenaPtr& arena);
   void settle(TimerQueue& queue);
   Status run_timers(TimerQueue& queue, bool at_end, const ArenaPtr& arena, Collector& out);
   Status run_timer_turn(const std::vector<uint32_t>& items, uint8_t number, bool at_end, const ArenaPtr& arena,
@@ -504,7 +504,7 @@ Result<bool> ProcessOperator::fire(TimerQueue& queue, int64_t limit_ms, size_t m
     if (earliest > limit_ms || earliest == kEndOfTime) break;
     const ArenaPtr arena = context_.arenas->take();
     const size_t timers = std::clamp<size_t>(budget / emits, 1, max_timers_);
-    MR_ASSIGN(const size_t collected, collect(queue, one_time ? earliest : limit_ms, timers, arena));
+    MR_ASSIGN(const size_t collected, collect(queue, one_time ? earliest : limit_ms, timers, at_end, arena));
     const uint64_t emitted_before = counters_.out;
     if (items_.size > 0) MR_RETURN_IF_ERROR(run_timers(queue, at_end, arena, out));
     budget -= std::min<size_t>(budget, std::max<size_t>(counters_.out - emitted_before, collected));
@@ -514,13 +514,20 @@ Result<bool> ProcessOperator::fire(TimerQueue& queue, int64_t limit_ms, size_t m
 }
 
 // Takes timers out of the queue and looks the state of their keys up. Returns how many; items are those that are due.
-Result<size_t> ProcessOperator::collect(TimerQueue& queue, int64_t limit_ms, size_t max_timers,
+Result<size_t> ProcessOperator::collect(TimerQueue& queue, int64_t limit_ms, size_t max_timers, bool at_end,
                                         const ArenaPtr& arena) {
   timers_.clear();
   items_.keys.clear();
   items_.shards.clear();
+  size_t put_off = 0;
   const auto fired = [&](const DueTimer& timer) {
     MR_CHECK(!timer.key.empty());
+    // The end of the input makes no key old.
+    if (at_end && static_cast<uint8_t>(timer.key.back()) == kTtlTimer && timer.time_ms > watermark_.ms()) {
+      put_off++;
+      queue.put_off();
+      return Status::ok();
+    }
     const size_t key_bytes = timer.key.size() - 1;
     char* key = arena->array<char>(key_bytes + 1);
     key[0] = static_cast<char>(kKeyTable);
@@ -534,10 +541,10 @@ Result<size_t> ProcessOperator::collect(TimerQueue& queue, int64_t limit_ms, siz
   if (!done.is_ok()) return done.status();
   const size_t collected = timers_.size();
   items_.resize(static_cast<uint32_t>(collected));
-  if (collected == 0) return collected;
+  if (collected == 0) return put_off;
   MR_RETURN_IF_ERROR(cache_->lookup(items_.keys.data(), items_.shards.data(), items_.size, items_.states.data()));
   settle(queue);
-  return collected;
+  return collected + put_off;
 }
 
 // Leaves those that are due. A timer that has moved is queued for its new time; what is due behind that goes back.

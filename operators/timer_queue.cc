@@ -57,6 +57,11 @@ void TimerHeap::pop() {
   if (dead_bytes_ > kMinCompactBytes && dead_bytes_ * 2 > text_.size()) compact();
 }
 
+void TimerHeap::drop_appended() {
+  text_.resize(entries_.back().offset);
+  entries_.pop_back();
+}
+
 void TimerHeap::compact() {
   std::vector<char> text;
   text.reserve(text_.size() - dead_bytes_);
@@ -186,10 +191,19 @@ Result<bool> TimerQueue::fire(int64_t limit_ms, size_t max_timers,
 DueTimer TimerQueue::take(TimerHeap& heap) {
   const TimerHeap::Entry top = heap.entries().front();
   firing_key_.assign(heap.key(top));
-  const DueTimer timer{top.time_ms, top.shard, firing_key_};
-  drop_equal(fresh_, timer);
-  if (drop_equal(settled_, timer)) fired_.append(timer.time_ms, timer.shard, timer.key);
-  return timer;
+  firing_ = {top.time_ms, top.shard, firing_key_};
+  drop_equal(fresh_, firing_);
+  firing_settled_ = drop_equal(settled_, firing_);
+  if (firing_settled_) fired_.append(firing_.time_ms, firing_.shard, firing_.key);
+  return firing_;
+}
+
+void TimerQueue::put_off() {
+  if (firing_settled_) {
+    fired_.drop_appended();
+  } else {
+    put_off_.append(firing_.time_ms, firing_.shard, firing_.key);
+  }
 }
 
 bool TimerQueue::drop_equal(TimerHeap& heap, const DueTimer& timer) {
@@ -222,6 +236,10 @@ void TimerQueue::cut(DeltaBuilder& delta) {
     if (!is_behind_horizon(fresh_, entry)) settled_.push(entry.time_ms, entry.shard, key);
   }
   fresh_.clear();
+  for (const TimerHeap::Entry& entry : put_off_.entries()) {
+    delta.put(entry.shard, operator_id_, state_key(entry.time_ms, put_off_.key(entry)), {});
+  }
+  put_off_.clear();
   while (settled_.bytes() > options_.max_bytes && settled_.size() >= 2) {
     std::string key;
     const int64_t time_ms = settled_.drop_later_half(&key);

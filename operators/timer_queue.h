@@ -46,6 +46,7 @@ class TimerHeap {
   void push(int64_t time_ms, uint16_t shard, std::string_view key);
   void append(int64_t time_ms, uint16_t shard, std::string_view key);  // not as a heap
   void pop();
+  void drop_appended();  // the last that was appended
   void clear();
   // Drops the later half of the timers. Precondition: at least two. Returns the earliest that was dropped, whose key
   // goes to `key`.
@@ -77,10 +78,13 @@ class TimerQueue {
   // Calls `fired` for timers with time <= limit_ms, at most max_timers. True: none of them is left. An error of
   // `fired` ends the call and is returned.
   Result<bool> fire(int64_t limit_ms, size_t max_timers, const std::function<Status(const DueTimer&)>& fired);
+  // Allowed while fire() calls back: the timer of the call is not to fire now. It stays in the state, and is found
+  // again when that is opened the next time.
+  void put_off();
   // No reads before the delta is part of the state.
   void cut(DeltaBuilder& delta);
   // Memory that only a cut makes free; the operator asks for one when it is much.
-  size_t uncut_bytes() const { return fresh_.bytes() + fired_.bytes(); }
+  size_t uncut_bytes() const { return fresh_.bytes() + fired_.bytes() + put_off_.bytes(); }
   size_t bytes() const { return uncut_bytes() + settled_.bytes(); }
 
  private:
@@ -107,7 +111,10 @@ class TimerQueue {
   TimerHeap fresh_;    // added since the last cut
   TimerHeap settled_;  // in the state, before the horizon
   TimerHeap fired_;    // in the state, fired since the last cut; in any order
+  TimerHeap put_off_;  // not in the state yet; in any order
   Horizon horizon_;
+  DueTimer firing_{};
+  bool firing_settled_ = false;  // it is in the state
   std::string firing_key_;
   std::string state_key_;
 };

@@ -65,7 +65,11 @@ class Interpreter {
     }
     const int64_t watermark_ms = event.kind == Event::Kind::kTime ? event.time_ms : event.row.watermark_ms;
     fire(false, watermark_ms);
-    if (watermark_ms != kEndOfTime) watermark_ms_ = std::max(watermark_ms_, watermark_ms);
+    if (watermark_ms != kEndOfTime) {
+      watermark_ms_ = std::max(watermark_ms_, watermark_ms);
+    } else {
+      shown_watermark_ms_ = watermark_ms_;  // of the next run
+    }
     if (event.kind == Event::Kind::kRow) take(event.row);
   }
 
@@ -244,6 +248,8 @@ class Interpreter {
     for (const auto& [key, state] : keys_) {
       for (const auto& [name, due_ms] : state.due) {
         if ((!name.empty() && timers_.at(name)) != clock || due_ms > limit_ms) continue;
+        // The end of the input makes no key old.
+        if (name.empty() && limit_ms == kEndOfTime && due_ms > watermark_ms_) continue;
         // In the queue the number of the timer follows the key.
         const Timer timer(due_ms, key + (name.empty() ? std::string("\xff") : std::string(1, number_of(name))), key);
         if (!first || timer < *first) first = timer, first_name_ = name;
@@ -353,13 +359,15 @@ void run_once(const std::string& yaml, std::mt19937& random, const std::vector<E
       }
       lane.process(rows);
     }
-    if (below(6) == 0 || lane.instance().is_full()) {
+    const bool ended = events[i - 1].kind == Event::Kind::kTime && events[i - 1].time_ms == kEndOfTime;
+    if (ended || below(6) == 0 || lane.instance().is_full()) {
       lane.end_epoch();
       CHECK(!lane.instance().is_full());
       decided = i;
       decided_batches = lane.out.batches.size();
       decided_failures = lane.out.failed.size();
       decided_now_ms = lane.clock.wall_ms();
+      if (ended) lane.restart();
     } else if (below(12) == 0 && crashes < 8) {
       crashes++;
       lane.restart();
@@ -378,14 +386,21 @@ void run_once(const std::string& yaml, std::mt19937& random, const std::vector<E
     const size_t from = at < 300 ? 0 : at - 300;
     FAIL("expected …" << wanted.substr(from, 600) << "\n--- got …" << got.substr(from, 600));
   }
+  const auto ends = [](const Event& event) { return event.time_ms == kEndOfTime; };
+  if (std::any_of(events.begin(), events.end(), ends)) return;
   for (size_t i = 1; i < seen.size(); i++) REQUIRE(seen[i].watermark_ms >= seen[i - 1].watermark_ms);
 }
 
-void run_model(const std::string& yaml, uint32_t seeds, int64_t step_ms) {
+// runs: after each but the last the input ends, and the next one goes on with the state.
+void run_model(const std::string& yaml, uint32_t seeds, int64_t step_ms, size_t runs = 1) {
   for (uint32_t seed = 0; seed < seeds; seed++) {
     CAPTURE(seed);
     std::mt19937 random(seed);
     std::vector<Event> events = random_events(random, 700, seed % 3 == 0 ? 3 : 40, step_ms);
+    for (size_t run = 1; run < runs; run++) {
+      const auto at = events.begin() + static_cast<ptrdiff_t>(run * events.size() / runs);
+      events.insert(at, Event{.kind = Event::Kind::kTime, .row = {}, .time_ms = kEndOfTime});
+    }
     Interpreter expected(yaml);
     for (const Event& event : events) expected.run(event);
     REQUIRE(expected.seen.size() > 20);
@@ -515,7 +530,7 @@ process:
       - when: state.count > 12
         set: {count: 0}
 )",
-            12, 12);
+            12, 12, 3);
 }
 
 }  // namespace

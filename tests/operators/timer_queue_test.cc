@@ -169,6 +169,46 @@ TEST_CASE("a timer may add timers, also at its own time") {
   CHECK(queue.earliest() == 13);
 }
 
+TEST_CASE("a timer that is put off stays in the state and is due when that is opened again") {
+  World world(1);
+  TimerQueue queue;
+  REQUIRE(queue.open(world.context(0), {kTag}).is_ok());
+  const auto add = [&](int64_t time_ms, const std::string& key) { queue.add(time_ms, shard_of_key(key), key); };
+  const auto put_off = [&](int64_t limit_ms) {
+    size_t n = 0;
+    const auto fired = [&](const DueTimer& timer) {
+      n++;
+      if (timer.key != "fires") queue.put_off();
+      return Status::ok();
+    };
+    const Result<bool> done = queue.fire(limit_ms, 1000, fired);
+    CHECK((done.is_ok() && *done));
+    return n;
+  };
+  add(10, "a");
+  add(20, "fires");
+  add(30, "c");
+  world.cut(0, queue);
+  world.decide();
+  add(20, "b");
+  add(30, "c");  // once more
+  add(40, "fires");
+  CHECK(put_off(35) == 4);
+  CHECK(queue.earliest() == 40);
+  world.cut(0, queue);
+  world.decide();
+  CHECK(world.stored() == 4);
+  CHECK(put_off(kEndOfTime) == 1);
+  CHECK(queue.uncut_bytes() > 0);
+  world.cut(0, queue);
+  world.decide();
+  CHECK(queue.uncut_bytes() == 0);
+  world.reopen(1);
+  TimerQueue again;
+  REQUIRE(again.open(world.context(0), {kTag}).is_ok());
+  CHECK(fire(again, kEndOfTime) == std::vector<Timer>{{10, "a"}, {20, "b"}, {30, "c"}});
+}
+
 TEST_CASE("an error of a timer ends the call") {
   World world(1);
   TimerQueue queue;
