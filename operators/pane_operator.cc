@@ -138,7 +138,7 @@ Status PaneOperator::fold_taken(const Batch& batch, Collector& out) {
 void PaneOperator::drop_unused() {
   for (size_t i = 0; i < rows_.size(); i++) {
     const StateHeader& header = AccumulatorSet::header(states_[i]);
-    if (header.rows() > 0 || header.changed() || header.previous != nullptr) continue;
+    if (header.rows() > 0 || header.changed() || header.previous != nullptr || keeps_empty(states_[i])) continue;
     if (!LaneCache::is_removed(states_[i])) table_.remove(states_[i]);
   }
 }

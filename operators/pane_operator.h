@@ -66,7 +66,7 @@ class PaneOperator : public Operator {
     (void)out;
     return true;
   }
-  // A pane without rows, all taken back, has still something to do.
+  // A pane without rows has still something to do.
   virtual bool keeps_empty(void* state) const {
     (void)state;
     return false;

@@ -244,6 +244,13 @@ void WindowBlocks::show_change(const WindowTable::Entry& entry, int64_t watermar
   clock_timers_->add(own.due_ms, entry.shard, entry.full_key);
 }
 
+void WindowBlocks::start_anew(void* state) {
+  const TriggerState kept = trigger(state);
+  fold_.set().destroy(state);
+  fold_.set().create(state);
+  trigger(state) = kept;
+}
+
 void WindowBlocks::show_gone(const WindowTable::Entry& entry, int64_t due_ms) {
   StateHeader& header = AccumulatorSet::header(entry.state);
   std::string_view kept;

@@ -45,6 +45,8 @@ class WindowBlocks {
   void show_change(const WindowTable::Entry& entry, int64_t watermark_ms);
   // A key that leaves the state at due_ms, the time of its delete.
   void show_gone(const WindowTable::Entry& entry, int64_t due_ms);
+  // The block as if no row had come to it yet; when it was shown stays known. Precondition: has_trigger.
+  void start_anew(void* state);
   // Whether a timer is to show the window.
   bool is_pending(void* state) const { return has_trigger_ && trigger(state).due_ms != kNoTime; }
 

@@ -26,7 +26,7 @@ class WindowOperator : public PaneOperator {
   Status fire(int64_t end_ms, int64_t due_ms, size_t limit, size_t* fired, Collector& out) override;
   int64_t next_timer_ms() const override { return program_->ttl_ms > 0 ? event_timers_.earliest() : kEndOfTime; }
   Result<bool> fire_timers(int64_t watermark_ms, size_t limit, Collector& out) override;
-  // It was shown early, and that has to be put right.
+  // It was shown early, and that has to be put right; or when it was shown decides when it may be again.
   bool keeps_empty(void* state) const override {
     return WindowBlocks::has_trigger(*program_) && blocks_.trigger(state).shown_ms != kNoTime;
   }
@@ -143,7 +143,14 @@ void WindowOperator::show_change(void* state) {
 
 Status WindowOperator::emit_updates(Collector& out) {
   MR_RETURN_IF_ERROR(blocks_.updates().emit(has_watermark_, nullptr, out, counters_.out).status());
-  for (void* state : shown_) table_.remove(state);
+  for (void* state : shown_) {
+    // The next row may have to wait for min_interval.
+    if (program_->emit.min_interval_ms > 0) {
+      blocks_.start_anew(state);
+    } else {
+      table_.remove(state);
+    }
+  }
   shown_.clear();
   return Status::ok();
 }

@@ -173,5 +173,41 @@ TEST_CASE("windows shown early, without rows, start anew") {
   }
 }
 
+TEST_CASE("discarding: min_interval holds rows back all the same") {
+  for (const std::string window : {"{tumbling: {size: 1s}}", "{global: {}}"}) {
+    CAPTURE(window);
+    const auto plan = planned("aggregate: {key_by: k, window: " + window +
+                                  ", fields: {k: key(k), n: count(), s: sum(v)}, "
+                                  "emit: {mode: update, min_interval: 10s, accumulation: discarding}}",
+                              kAppend);
+    KeyedLane lane(*plan, kSchema, {.shards = 1});
+    const auto epoch = [&](int64_t value) {
+      lane.process(items({{"a", value, 10 + value}}));
+      lane.end_epoch();
+      lane.restart();
+      return shown(lane);
+    };
+    const auto clock = [&](int64_t now_ms) {
+      lane.advance_clock(now_ms);
+      lane.end_epoch();
+      lane.restart();
+      return shown(lane);
+    };
+    CHECK(epoch(1) == "a 1 1 @11");
+    CHECK(epoch(2) == "");
+    CHECK(epoch(4) == "");
+    CHECK(clock(9'999) == "");
+    CHECK(clock(10'000) == "a 2 6 @14");
+    CHECK(epoch(8) == "");
+    CHECK(clock(20'000) == "a 1 8 @18");
+    CHECK(clock(31'000) == "");
+    CHECK(epoch(16) == "a 1 16 @26");
+    CHECK(epoch(32) == "");
+    // The end of the input does not wait.
+    lane.advance(kEndOfTime);
+    CHECK(shown(lane) == "a 1 32 @42");
+  }
+}
+
 }  // namespace
 }  // namespace millrace
