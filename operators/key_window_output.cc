@@ -32,32 +32,29 @@ void KeyWindowOutput::begin(ArenaPool& arenas, const Batch* input, bool has_wate
 Status KeyWindowOutput::show(std::string_view key, void* block, const WindowBounds& bounds,
                              std::vector<ShownWindow>& shown, const At& at) {
   MR_RETURN_IF_ERROR(make_room(shown.size() + 1));
-  AggregateUpdates::Stamp stamp{at.watermark_ms, at.event_time_ms, nullptr, at.input_row};
-  const ShownWindow* same = nullptr;
   for (const ShownWindow& version : shown) {
-    if (version.bounds == bounds) {
-      same = &version;
-      continue;
-    }
-    const std::string_view values = version.values;
-    stamp.window = &version.bounds;
-    updates_.replace(key, block, &values, true, stamp);
-    updates_.write_added();
+    // Under the same bounds the new row takes the place of the old one.
+    if (version.bounds == bounds && !program_.gives_retractions) continue;
+    take_back(key, block, version, at);
   }
-  stamp.window = &bounds;
-  if (same != nullptr) {
-    const std::string_view values = same->values;
-    updates_.replace(key, block, &values, false, stamp);
-  } else {
-    updates_.replace(key, block, nullptr, false, stamp);
-  }
+  updates_.replace(key, block, nullptr, false, {at.watermark_ms, at.event_time_ms, &bounds, at.input_row});
   updates_.write_added();
   shown.clear();
-  if (!remembers_ || AccumulatorSet::header(block).rows() == 0) return Status::ok();
+  const StateHeader& header = AccumulatorSet::header(block);
+  if (!remembers_ || header.rows() == 0) return Status::ok();
   ShownWindow& version = shown.emplace_back();
   version.bounds = bounds;
+  version.event_time_ms = at.event_time_ms != kNoTime ? at.event_time_ms : header.event_time_ms;
   if (program_.gives_retractions) updates_.encode(block, version.values);
   return Status::ok();
+}
+
+// With the event time that it had: a window behind this one looks for it there.
+void KeyWindowOutput::take_back(std::string_view key, void* block, const ShownWindow& version, const At& at) {
+  const int64_t time_ms = version.event_time_ms != kNoTime ? version.event_time_ms : at.event_time_ms;
+  const std::string_view values = version.values;
+  updates_.replace(key, block, &values, true, {at.watermark_ms, time_ms, &version.bounds, at.input_row});
+  updates_.write_added();
 }
 
 Status KeyWindowOutput::fail(std::string_view key, std::string reason, const WindowBounds& bounds, const At& at) {

@@ -32,6 +32,7 @@ class KeyWindowOutput {
   bool is_open() const { return out_ != nullptr; }
 
  private:
+  void take_back(std::string_view key, void* block, const ShownWindow& version, const At& at);
   Status flush();
   Status make_room(size_t keys);
   const AggregateProgram& program_;

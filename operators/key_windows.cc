@@ -8,7 +8,8 @@
 namespace millrace {
 namespace {
 
-constexpr uint8_t kCodecVersion = 1;
+// 1: versions that were shown have no event time.
+constexpr uint8_t kCodecVersion = 2;
 constexpr uint8_t kFired = 1, kNextFired = 2, kClosed = 4;
 
 void write_bounds(const WindowBounds& bounds, AccumulatorWriter& out) {
@@ -21,6 +22,16 @@ WindowBounds read_bounds(AccumulatorReader& in) {
   bounds.start_ms = in.zigzag();
   if (__builtin_add_overflow(bounds.start_ms, in.zigzag(), &bounds.end_ms)) bounds.end_ms = bounds.start_ms;
   return bounds;
+}
+
+// Near the end of the window, or kNoTime: the difference, modulo 2^64.
+void write_event_time(const ShownWindow& shown, AccumulatorWriter& out) {
+  out.zigzag(static_cast<int64_t>(static_cast<uint64_t>(shown.event_time_ms) -
+                                  static_cast<uint64_t>(shown.bounds.end_ms)));
+}
+
+int64_t read_event_time(const WindowBounds& bounds, AccumulatorReader& in) {
+  return static_cast<int64_t>(static_cast<uint64_t>(in.zigzag()) + static_cast<uint64_t>(bounds.end_ms));
 }
 
 Status corrupt() { return Status::terminal(Code::kStateCorrupt, "the windows of a key do not decode"); }
@@ -68,6 +79,7 @@ void KeyWindowsCodec::encode_window(const KeyWindow& window, std::string& out) c
   writer.varint(window.shown.size());
   for (const ShownWindow& shown : window.shown) {
     write_bounds(shown.bounds, writer);
+    write_event_time(shown, writer);
     writer.string(shown.values);
   }
   if (window.block == nullptr) return;
@@ -86,7 +98,7 @@ void KeyWindowsCodec::encode(const void* state, std::string& out) const {
   for (const KeyWindow& window : windows.windows) encode_window(window, out);
 }
 
-Status KeyWindowsCodec::decode_window(AccumulatorReader& reader, KeyWindow& window) const {
+Status KeyWindowsCodec::decode_window(AccumulatorReader& reader, uint8_t codec_version, KeyWindow& window) const {
   window.bounds = read_bounds(reader);
   window.newest_ms = reader.zigzag();
   window.gap_ms = reader.zigzag();
@@ -98,8 +110,10 @@ Status KeyWindowsCodec::decode_window(AccumulatorReader& reader, KeyWindow& wind
   window.closed = (flags & kClosed) != 0;
   const uint64_t shown = reader.varint();
   for (uint64_t i = 0; i < shown && reader.ok(); i++) {
-    const WindowBounds bounds = read_bounds(reader);
-    window.shown.push_back({bounds, std::string(reader.string())});
+    ShownWindow& version = window.shown.emplace_back();
+    version.bounds = read_bounds(reader);
+    if (codec_version > 1) version.event_time_ms = read_event_time(version.bounds, reader);
+    version.values = reader.string();
   }
   if (window.closed || !reader.ok()) return reader.ok() ? Status::ok() : corrupt();
   const std::string_view block = reader.string();
@@ -111,13 +125,14 @@ Status KeyWindowsCodec::decode_window(AccumulatorReader& reader, KeyWindow& wind
 Status KeyWindowsCodec::decode(std::string_view bytes, void* state) const {
   KeyWindows& windows = of(state);
   AccumulatorReader reader(bytes);
-  if (reader.byte() != kCodecVersion) return corrupt();
+  const uint8_t version = reader.byte();
+  if (version < 1 || version > kCodecVersion) return corrupt();
   windows.timer_ms = reader.zigzag();
   windows.clock_timer_ms = reader.zigzag();
   const uint64_t count = reader.varint();
   for (uint64_t i = 0; i < count; i++) {
     if (!reader.ok()) return corrupt();
-    MR_RETURN_IF_ERROR(decode_window(reader, windows.windows.emplace_back()));
+    MR_RETURN_IF_ERROR(decode_window(reader, version, windows.windows.emplace_back()));
   }
   return reader.finished() ? Status::ok() : corrupt();
 }

@@ -15,7 +15,8 @@ namespace millrace {
 // A version of a window that is out there.
 struct ShownWindow {
   WindowBounds bounds;
-  std::string values;  // AggregateUpdates::encode(); empty where nobody needs old versions
+  int64_t event_time_ms = kNoTime;  // of its row; kNoTime: not known (state of an older version)
+  std::string values;               // AggregateUpdates::encode(); empty where nobody needs old versions
 };
 
 struct KeyWindow {
@@ -57,7 +58,7 @@ class KeyWindowsCodec : public AccumulatorCodec {
 
  private:
   void encode_window(const KeyWindow& window, std::string& out) const;
-  Status decode_window(AccumulatorReader& reader, KeyWindow& window) const;
+  Status decode_window(AccumulatorReader& reader, uint8_t codec_version, KeyWindow& window) const;
   const AccumulatorSet& set_;
 };
 

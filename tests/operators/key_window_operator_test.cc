@@ -1,0 +1,135 @@
+// Sessions, sliding windows and windows of a number of rows through the operator's interface, worked out by hand.
+#include <fmt/format.h>
+
+#include "operators/accumulator_bytes.h"
+#include "operators/key_windows.h"
+#include "rows.h"
+
+namespace millrace {
+namespace {
+
+const Schema kOrders = {{"customer", Type(TypeKind::kString)},
+                        {"amount", Type(TypeKind::kInt)},
+                        {"gap", Type(TypeKind::kDuration)},
+                        {"big", Type(TypeKind::kBool)}};
+const Edge kInput{kOrders, EdgeType::kAppend, {}};
+constexpr int64_t kNone = kNoTime;
+
+struct Order {
+  int64_t amount;
+  int64_t time_ms;
+  int64_t watermark_ms = kNone;  // that it finds
+  int64_t gap_ms = 0;
+  Cell big = false;
+};
+
+// Rows of the key "a".
+Batch orders(const std::vector<Order>& list) {
+  std::vector<Row> rows;
+  std::vector<int64_t> times, watermarks;
+  for (const Order& order : list) {
+    rows.push_back({"a", order.amount, order.gap_ms * 1000, order.big});
+    times.push_back(order.time_ms);
+    watermarks.push_back(order.watermark_ms);
+  }
+  return with_watermarks(make_batch(kOrders, rows, times), watermarks);
+}
+
+std::string yaml(const std::string& window, const std::string& more = "", const std::string& value = "sum(amount)") {
+  return "aggregate:\n  key_by: customer\n  window: " + window + "\n" + more +
+         "  fields: {from: window.start, to: window.end, value: " + value + "}\n";
+}
+
+// What was shown since the last call, bounds in milliseconds, with event times: "0-100: 5 @99".
+std::string shown(KeyedLane& lane) {
+  std::string text;
+  for (const Shown& one : lane.out.shown) {
+    const auto ms = [&](size_t column) { return std::get<int64_t>(one.row[column]) / 1000; };
+    text += text.empty() ? "" : " | ";
+    text += one.change == Change::kInsert ? "" : one.change == Change::kDelete ? "delete " : "-";
+    text += fmt::format("{}-{}: {} @{}", ms(0), ms(1), to_text(Row{one.row[2]}), one.time_ms);
+  }
+  lane.out.shown.clear();
+  return text;
+}
+
+TEST_CASE("a session that grows takes its old version back with the event time of that") {
+  const auto plan =
+      planned(yaml("{session: {gap: 10ms}}", "  allowed_lateness: 300ms\n"), kInput, /*retractions=*/true);
+  KeyedLane lane(*plan, kOrders, {.shards = 1});
+  lane.process(orders({{1, 40}}));
+  lane.advance(52);
+  CHECK(shown(lane) == "40-50: 1 @49");
+  lane.end_epoch();
+  lane.restart();
+  lane.process(orders({{2, 49, 52}}));
+  lane.advance(60);
+  CHECK(shown(lane) == "-40-50: 1 @49 | 40-59: 3 @58");
+  // Within one batch, and under the same bounds.
+  lane.process(orders({{4, 58, 60}, {8, 58, 70}}));
+  CHECK(shown(lane) == "-40-59: 3 @58 | 40-68: 7 @67 | -40-68: 7 @67 | 40-68: 15 @67");
+}
+
+TEST_CASE("updates of a session are taken back as they were") {
+  const auto sessions = planned(yaml("{session: {gap: 10ms}}", "  emit: update\n"), kInput, /*retractions=*/true);
+  KeyedLane lane(*sessions, kOrders, {.shards = 1});
+  lane.process(orders({{1, 40}, {2, 38}}));
+  lane.end_epoch();
+  CHECK(shown(lane) == "38-50: 3 @40");
+  lane.process(orders({{4, 45}}));
+  lane.end_epoch();
+  CHECK(shown(lane) == "-38-50: 3 @40 | 38-55: 7 @45");
+}
+
+TEST_CASE("windows of a key that an older version has stored") {
+  const AccumulatorSet set({});
+  const KeyWindowsCodec codec(set);
+  std::string block;
+  void* const empty = codec.new_block();
+  set.encode(empty, block);
+  codec.delete_block(empty);
+  std::string bytes;
+  AccumulatorWriter writer(bytes);
+  writer.byte(1);
+  for (const int64_t time_ms : {50, 60}) writer.zigzag(time_ms);   // timers
+  writer.varint(1);                                                // windows
+  for (const int64_t part : {40, 10, 45, 5}) writer.zigzag(part);  // bounds, newest row, gap
+  writer.varint(2);                                                // rows since
+  writer.byte(1);                                                  // fired
+  writer.varint(1);                                                // versions
+  for (const int64_t bound : {40, 8}) writer.zigzag(bound);
+  writer.string("values");
+  writer.string(block);
+  alignas(8) char state[8];
+  REQUIRE(codec.size() <= sizeof state);
+  codec.create(state);
+  REQUIRE(codec.decode(bytes, state).is_ok());
+  const auto check = [&] {
+    const KeyWindows& windows = KeyWindowsCodec::of(state);
+    CHECK(windows.timer_ms == 50);
+    CHECK(windows.clock_timer_ms == 60);
+    REQUIRE(windows.windows.size() == 1);
+    const KeyWindow& window = windows.windows[0];
+    CHECK(window.bounds == WindowBounds{40, 50});
+    CHECK(window.fired);
+    REQUIRE(window.shown.size() == 1);
+    CHECK(window.shown[0].bounds == WindowBounds{40, 48});
+    CHECK(window.shown[0].values == "values");
+  };
+  check();
+  CHECK(KeyWindowsCodec::of(state).windows[0].shown[0].event_time_ms == kNoTime);
+  for (const int64_t time_ms : {kNoTime, int64_t{47}, int64_t{-3}, INT64_MAX}) {
+    KeyWindowsCodec::of(state).windows[0].shown[0].event_time_ms = time_ms;
+    bytes.clear();
+    codec.encode(state, bytes);
+    codec.destroy(state);
+    codec.create(state);
+    REQUIRE(codec.decode(bytes, state).is_ok());
+    check();
+    CHECK(KeyWindowsCodec::of(state).windows[0].shown[0].event_time_ms == time_ms);
+  }
+  codec.destroy(state);
+}
+
+}  // namespace
+}  // namespace millrace
