@@ -7,6 +7,8 @@ namespace {
 
 bool shows_more_than_once(const AggregateProgram& program) {
   const EmitSpec& emit = program.emit;
+  // Rows of a window add up.
+  if (emit.discarding) return false;
   if (program.gives_retractions) return true;
   if (emit.mode == EmitMode::kFinal) return false;
   if (emit.mode != EmitMode::kClose) return true;
@@ -31,6 +33,10 @@ void KeyWindowOutput::begin(ArenaPool& arenas, const Batch* input, bool has_wate
 
 Status KeyWindowOutput::show(std::string_view key, void* block, const WindowBounds& bounds,
                              std::vector<ShownWindow>& shown, const At& at) {
+  const StateHeader& header = AccumulatorSet::header(block);
+  // Discarding: nothing has come since it was shown.
+  if (header.rows() == 0) return Status::ok();
+  if (!remembers_) shown.clear();
   MR_RETURN_IF_ERROR(make_room(shown.size() + 1));
   for (const ShownWindow& version : shown) {
     // Under the same bounds the new row takes the place of the old one.
@@ -40,8 +46,7 @@ Status KeyWindowOutput::show(std::string_view key, void* block, const WindowBoun
   updates_.replace(key, block, nullptr, false, {at.watermark_ms, at.event_time_ms, &bounds, at.input_row});
   updates_.write_added();
   shown.clear();
-  const StateHeader& header = AccumulatorSet::header(block);
-  if (!remembers_ || header.rows() == 0) return Status::ok();
+  if (!remembers_) return Status::ok();
   ShownWindow& version = shown.emplace_back();
   version.bounds = bounds;
   version.event_time_ms = at.event_time_ms != kNoTime ? at.event_time_ms : header.event_time_ms;

@@ -131,5 +131,24 @@ TEST_CASE("windows of a key that an older version has stored") {
   codec.destroy(state);
 }
 
+TEST_CASE("sessions, discarding: what was shown stays, and a session with nothing new is not shown") {
+  const auto plan =
+      planned(yaml("{session: {gap: 10ms}}", "  emit: {early: {count: 2}, accumulation: discarding}\n"), kInput);
+  CHECK(plan->output().type == EdgeType::kAppend);
+  KeyedLane lane(*plan, kOrders, {.shards = 1});
+  lane.process(orders({{1, 1}, {2, 2}}));
+  CHECK(shown(lane) == "1-12: 3 @2");
+  lane.end_epoch();
+  lane.restart();
+  lane.process(orders({{4, 5}, {8, 6}, {16, 7}}));
+  CHECK(shown(lane) == "1-16: 12 @6");
+  lane.advance(17);
+  CHECK(shown(lane) == "1-17: 16 @16");
+  lane.process(orders({{1, 101, 90}, {2, 102, 90}}));
+  CHECK(shown(lane) == "101-112: 3 @102");
+  lane.advance(kEndOfTime);
+  CHECK(shown(lane) == "");
+}
+
 }  // namespace
 }  // namespace millrace
