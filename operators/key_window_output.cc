@@ -37,12 +37,12 @@ Status KeyWindowOutput::show(std::string_view key, void* block, const WindowBoun
   // Discarding: nothing has come since it was shown.
   if (header.rows() == 0) return Status::ok();
   if (!remembers_) shown.clear();
-  MR_RETURN_IF_ERROR(make_room(shown.size() + 1));
   for (const ShownWindow& version : shown) {
     // Under the same bounds the new row takes the place of the old one.
     if (version.bounds == bounds && !program_.gives_retractions) continue;
-    take_back(key, block, version, at);
+    MR_RETURN_IF_ERROR(take_back(key, block, version, at));
   }
+  MR_RETURN_IF_ERROR(make_room());
   updates_.replace(key, block, nullptr, false, {at.watermark_ms, at.event_time_ms, &bounds, at.input_row});
   updates_.write_added();
   shown.clear();
@@ -55,23 +55,25 @@ Status KeyWindowOutput::show(std::string_view key, void* block, const WindowBoun
 }
 
 // With the event time that it had: a window behind this one looks for it there.
-void KeyWindowOutput::take_back(std::string_view key, void* block, const ShownWindow& version, const At& at) {
+Status KeyWindowOutput::take_back(std::string_view key, void* block, const ShownWindow& version, const At& at) {
+  MR_RETURN_IF_ERROR(make_room());
   const int64_t time_ms = version.event_time_ms != kNoTime ? version.event_time_ms : at.event_time_ms;
   const std::string_view values = version.values;
   updates_.replace(key, block, &values, true, {at.watermark_ms, time_ms, &version.bounds, at.input_row});
   updates_.write_added();
+  return Status::ok();
 }
 
 Status KeyWindowOutput::fail(std::string_view key, std::string reason, const WindowBounds& bounds, const At& at) {
-  MR_RETURN_IF_ERROR(make_room(1));
+  MR_RETURN_IF_ERROR(make_room());
   updates_.fail(key, std::move(reason), {at.watermark_ms, at.event_time_ms, &bounds, at.input_row});
   return Status::ok();
 }
 
-Status KeyWindowOutput::make_room(size_t keys) {
-  if (used_ + keys > updates_.max_keys()) MR_RETURN_IF_ERROR(flush());
+Status KeyWindowOutput::make_room() {
+  if (used_ == updates_.max_keys()) MR_RETURN_IF_ERROR(flush());
   if (used_ == 0) updates_.begin(arenas_->take(), updates_.max_keys());
-  used_ += keys;
+  used_++;
   return Status::ok();
 }
 

@@ -32,9 +32,9 @@ class KeyWindowOutput {
   bool is_open() const { return out_ != nullptr; }
 
  private:
-  void take_back(std::string_view key, void* block, const ShownWindow& version, const At& at);
+  Status take_back(std::string_view key, void* block, const ShownWindow& version, const At& at);
   Status flush();
-  Status make_room(size_t keys);
+  Status make_room();  // for what is added for a key at a time
   const AggregateProgram& program_;
   AggregateUpdates updates_;
   const bool remembers_;  // versions may be replaced

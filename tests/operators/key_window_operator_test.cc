@@ -150,5 +150,25 @@ TEST_CASE("sessions, discarding: what was shown stays, and a session with nothin
   CHECK(shown(lane) == "");
 }
 
+TEST_CASE("a session that joins more versions than a batch holds") {
+  for (const bool retractions : {false, true}) {
+    CAPTURE(retractions);
+    const auto plan = planned(yaml("{session: {gap: gap}}", "  emit: update\n"), kInput, retractions);
+    KeyedLane lane(*plan, kOrders, {.shards = 1, .flush_rows = 4096});
+    std::vector<Order> list;
+    for (int64_t i = 0; i < 3000; i++) list.push_back({1, i * 10, kNone, 5});
+    lane.process(orders(list));
+    lane.cut_within_epoch();
+    CHECK(lane.out.shown.size() == 3000);
+    lane.out.shown.clear();
+    lane.process(orders({{1, 0, kNone, 100'000}}));
+    lane.cut_within_epoch();
+    REQUIRE(lane.out.shown.size() == 3001);
+    CHECK(lane.out.shown[0].change == (retractions ? Change::kRetract : Change::kDelete));
+    lane.out.shown.erase(lane.out.shown.begin(), lane.out.shown.end() - 1);
+    CHECK(shown(lane) == "0-100000: 3001 @29990");
+  }
+}
+
 }  // namespace
 }  // namespace millrace
