@@ -156,7 +156,7 @@ Status KeyWindowOperator::begin_batch(const Batch& batch, Collector& out) {
 
 Result<uint32_t> KeyWindowOperator::consume(const Batch& batch, uint32_t begin, size_t, Collector& out) {
   if (!in_batch_) MR_RETURN_IF_ERROR(begin_batch(batch, out));
-  if (!output_.is_open()) output_.begin(*context_.arenas, &batch, has_time_, out, counters_.out);
+  if (!output_.is_open()) output_.begin(*context_.arenas, &batch, has_time_, out, counters_);
   uint32_t at = begin;
   while (at < batch.live()) {
     MR_ASSIGN(const uint32_t next, consume_chunk(batch, at, out));
@@ -296,7 +296,7 @@ Result<void*> KeyWindowOperator::find(uint16_t shard, std::string_view key) {
 Result<bool> KeyWindowOperator::advance(int64_t watermark_ms, size_t max_rows, Collector& out) {
   if (!has_time_) return true;
   // Within a batch its rows and what fires between them leave together, in order.
-  if (!output_.is_open()) output_.begin(*context_.arenas, nullptr, true, out, counters_.out);
+  if (!output_.is_open()) output_.begin(*context_.arenas, nullptr, true, out, counters_);
   MR_ASSIGN(const bool done, timers_.fire(watermark_ms, max_rows, [this](const DueTimer& timer) {
     last_fired_ms_ = std::max(last_fired_ms_, timer.time_ms);
     return fire(timer);
@@ -320,7 +320,7 @@ Status KeyWindowOperator::fire(const DueTimer& timer) {
 }
 
 Result<bool> KeyWindowOperator::advance_clock(int64_t now_ms, size_t max_rows, Collector& out) {
-  output_.begin(*context_.arenas, nullptr, has_time_, out, counters_.out);
+  output_.begin(*context_.arenas, nullptr, has_time_, out, counters_);
   MR_ASSIGN(const bool done,
             clock_timers_.fire(now_ms, max_rows, [this](const DueTimer& timer) { return fire_clock(timer); }));
   MR_RETURN_IF_ERROR(output_.end());
@@ -344,7 +344,7 @@ Result<bool> KeyWindowOperator::flush(uint64_t, size_t max_rows, Collector& out)
   changed.reserve(std::min(max_rows, cache_->dirty_count() - cursor_));
   cursor_ = cache_->visit_dirty(cursor_, max_rows,
                                 [&](const LaneCache::EntryView& entry) { changed.push_back(entry); });
-  output_.begin(*context_.arenas, nullptr, has_time_, out, counters_.out);
+  output_.begin(*context_.arenas, nullptr, has_time_, out, counters_);
   for (const LaneCache::EntryView& entry : changed) {
     MR_RETURN_IF_ERROR(kind_->show_changed(KeyWindowsCodec::of(entry.state), entry.key.substr(1), watermark_ms_));
   }
@@ -358,9 +358,12 @@ void KeyWindowOperator::cut(DeltaBuilder& delta) {
   // Keys without windows leave the state; a timer that is still there finds nothing.
   std::vector<void*> gone;
   cache_->visit_dirty(0, cache_->dirty_count(), [&](const LaneCache::EntryView& entry) {
-    if (KeyWindowsCodec::of(entry.state).windows.empty()) gone.push_back(entry.state);
+    KeyWindows& windows = KeyWindowsCodec::of(entry.state);
+    if (windows.windows.empty()) gone.push_back(entry.state);
+    if (output_.any_failed()) output_.forget_failed(windows);
   });
   for (void* state : gone) cache_->mark_removed(state);
+  output_.forget_tickets();
   cache_->cut(delta);
   chunk_count_ = 0;
   timers_.cut(delta);

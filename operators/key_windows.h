@@ -16,6 +16,7 @@ namespace millrace {
 struct ShownWindow {
   WindowBounds bounds;
   int64_t event_time_ms = kNoTime;  // of its row; kNoTime: not known (state of an older version)
+  uint64_t ticket = 0;              // KeyWindowOutput's, until the next cut
   std::string values;               // AggregateUpdates::encode(); empty where nobody needs old versions
 };
 

@@ -170,5 +170,35 @@ TEST_CASE("a session that joins more versions than a batch holds") {
   }
 }
 
+TEST_CASE("a row whose version cannot be shown has failed, and no delete follows for it") {
+  const auto plan = planned(yaml("{session: {gap: 10ms}}", "  emit: each\n", "10 / sum(amount)"), kInput);
+  for (const bool cut : {false, true}) {
+    CAPTURE(cut);
+    KeyedLane lane(*plan, kOrders, {.shards = 1});
+    lane.process(orders({{0, 1}}));
+    if (cut) lane.end_epoch();
+    if (cut) lane.restart();
+    const uint64_t absorbed = lane.instance().counters().absorbed;
+    lane.process(orders({{1, 2}, {-1, 3}, {5, 4}}));
+    CHECK(shown(lane) == "1-12: 10 @2 | delete 1-12: null @2 | 1-14: 2 @4");
+    CHECK(lane.out.failed.size() == 2);
+    CHECK(absorbed == 0);
+    CHECK(lane.instance().counters().absorbed == 2);
+  }
+}
+
+TEST_CASE("a session whose result failed at the end of the epoch has no version to delete") {
+  const auto plan = planned(yaml("{session: {gap: 10ms}}", "  emit: update\n", "10 / sum(amount)"), kInput);
+  KeyedLane lane(*plan, kOrders, {.shards = 1});
+  lane.process(orders({{0, 1}, {2, 30}}));
+  lane.end_epoch();
+  CHECK(shown(lane) == "30-40: 5 @30");
+  CHECK(lane.out.failed.size() == 1);
+  CHECK(lane.instance().counters().absorbed == 2);  // no row is to blame
+  lane.process(orders({{1, 2}, {3, 31}}));
+  lane.end_epoch();
+  CHECK(shown(lane) == "1-12: 10 @2 | delete 30-40: null @30 | 30-41: 2 @31");
+}
+
 }  // namespace
 }  // namespace millrace
