@@ -51,6 +51,7 @@ class SlidingWindows : public KeyWindowKind {
   bool is_closed(const WindowBounds& bounds, int64_t watermark_ms) const {
     return watermark_ms != kNoTime && bounds.end_ms + lateness_ms_ <= watermark_ms;
   }
+  void insert(Points& points, size_t at, const KeyWindowRow& row, void* block) const;
   Status show(KeyWindows& windows, std::string_view key, const Ref& ref, const KeyWindowOutput::At& at);
   // When a point's window is shown by time: at its end, final: when it is closed.
   int64_t shown_at_ms(const KeyWindow& point, bool next) const {
@@ -96,12 +97,7 @@ Result<KeyWindowKind::Taken> SlidingWindows::add(KeyWindows& windows, KeyWindowR
     if (!known) parts_.codec.delete_block(block);
     return taken;
   }
-  if (!known) {
-    KeyWindow point;
-    point.bounds = {row.time_ms, row.time_ms};
-    point.block = block;
-    points.insert(points.begin() + static_cast<ptrdiff_t>(at), std::move(point));
-  }
+  if (!known) insert(points, at, row, block);
   const bool each = emit_.mode == EmitMode::kEach;
   if (!each && (emit_.mode != EmitMode::kClose || row.watermark_ms == kNoTime)) return taken;
   for (const Ref& ref : windows_of(points, at)) {
@@ -113,6 +109,29 @@ Result<KeyWindowKind::Taken> SlidingWindows::add(KeyWindows& windows, KeyWindowR
     MR_RETURN_IF_ERROR(show(windows, row.key, ref, row.at(each ? row.time_ms : bounds.end_ms)));
   }
   return taken;
+}
+
+// A point of the row's time, which has a block already.
+void SlidingWindows::insert(Points& points, size_t at, const KeyWindowRow& row, void* block) const {
+  KeyWindow point;
+  point.bounds = {row.time_ms, row.time_ms};
+  point.block = block;
+  const WindowBounds own = bounds_of(point, false);
+  // A window that can take no row any more is not shown, for the first time, by one.
+  point.fired = is_closed(own, row.watermark_ms);
+  // The same window may have been that behind an earlier point: from now on it is this one's.
+  const size_t before = lower(points, own.start_ms - 1);
+  if (before < at && points[before].bounds.start_ms == own.start_ms - 1) {
+    KeyWindow& owner = points[before];
+    point.fired = point.fired || owner.next_fired;
+    const auto shown = std::find_if(owner.shown.begin(), owner.shown.end(),
+                                    [&](const ShownWindow& version) { return version.bounds == own; });
+    if (shown != owner.shown.end()) {
+      point.shown.push_back(std::move(*shown));
+      owner.shown.erase(shown);
+    }
+  }
+  points.insert(points.begin() + static_cast<ptrdiff_t>(at), std::move(point));
 }
 
 Status SlidingWindows::show(KeyWindows& windows, std::string_view key, const Ref& ref, const KeyWindowOutput::At& at) {

@@ -200,5 +200,42 @@ TEST_CASE("a session whose result failed at the end of the epoch has no version 
   CHECK(shown(lane) == "1-12: 10 @2 | delete 30-40: null @30 | 30-41: 2 @31");
 }
 
+TEST_CASE("sliding: the window behind a row becomes the own window of a row at its end") {
+  const auto plan = planned(yaml("{sliding: {size: 10ms}}", "  emit: update\n"), kInput, /*retractions=*/true);
+  KeyedLane lane(*plan, kOrders, {.shards = 1});
+  lane.process(orders({{1, 100}, {2, 105}}));
+  lane.end_epoch();
+  CHECK(shown(lane) == "90-100: 1 @100 | 95-105: 3 @105 | 101-111: 2 @105");
+  lane.restart();
+  lane.process(orders({{4, 111}}));
+  lane.end_epoch();
+  CHECK(shown(lane) == "-101-111: 2 @105 | 101-111: 6 @111 | 106-116: 4 @111");
+}
+
+TEST_CASE("sliding: a window that has fired is shown again for a late row at its end") {
+  const auto plan =
+      planned(yaml("{sliding: {size: 10ms}}", "  allowed_lateness: 50ms\n"), kInput, /*retractions=*/true);
+  KeyedLane lane(*plan, kOrders, {.shards = 1});
+  lane.process(orders({{1, 100}, {2, 105}}));
+  lane.advance(111);
+  CHECK(shown(lane) == "90-100: 1 @100 | 95-105: 3 @105 | 101-111: 2 @111");
+  lane.process(orders({{4, 111, 111}}));
+  CHECK(shown(lane) == "-101-111: 2 @111 | 101-111: 6 @111");
+  lane.advance(kEndOfTime);
+  CHECK(shown(lane) == "106-116: 4 @116");
+}
+
+TEST_CASE("sliding: a row that is late for its own window does not show it") {
+  for (const std::string emit : {"close", "final"}) {
+    CAPTURE(emit);
+    const auto plan = planned(yaml("{sliding: {size: 10ms}}", "  emit: " + emit + "\n"), kInput);
+    KeyedLane lane(*plan, kOrders, {.shards = 1});
+    lane.process(orders({{1, 104}, {2, 100, 105}}));
+    lane.advance(kEndOfTime);
+    // [94, 104] and [90, 100] are over; [101, 111] is open, and holds the first row.
+    CHECK(shown(lane) == "94-104: 1 @104 | 101-111: 1 @111");
+  }
+}
+
 }  // namespace
 }  // namespace millrace
