@@ -24,7 +24,7 @@ struct KeyWindow {
   WindowBounds bounds;          // sliding: both are the time of the rows
   int64_t newest_ms = kNoTime;  // session: the newest row
   int64_t gap_ms = 0;           // session: the largest gap of its rows
-  uint64_t rows_since = 0;      // since it was last shown
+  uint64_t rows_since = 0;      // since it was last shown (sliding: which of the two windows wait to be shown)
   bool fired = false;           // its end has come (sliding: of the window that ends with these rows)
   bool next_fired = false;      // sliding: the same of the window that begins behind these rows
   bool closed = false;          // session: only its bounds are remembered, so that late rows are known for late

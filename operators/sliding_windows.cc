@@ -14,7 +14,8 @@ class SlidingWindows : public KeyWindowKind {
       : parts_(parts),
         emit_(parts.program.emit),
         size_ms_(parts.program.window.size_ms),
-        lateness_ms_(parts.program.window.allowed_lateness_ms) {}
+        lateness_ms_(parts.program.window.allowed_lateness_ms),
+        waits_(emit_.mode == EmitMode::kUpdate || emit_.early_every_ms > 0) {}
 
   Result<Taken> add(KeyWindows& windows, KeyWindowRow& row) override;
   int64_t next_due_ms(const KeyWindows& windows) const override;
@@ -46,13 +47,24 @@ class SlidingWindows : public KeyWindowKind {
                          [](const KeyWindow& point, int64_t time) { return point.bounds.start_ms < time; }) -
         points.begin());
   }
-  // Windows that hold the rows of a point, by their end.
-  std::vector<Ref> windows_of(const Points& points, size_t point) const;
+  // Windows that hold the rows of a point, by their end; created: and the one that begins behind it, which there is only
+  // now.
+  std::vector<Ref> windows_of(const Points& points, size_t point, bool created) const;
+  void sort_by_end(const Points& points, std::vector<Ref>& refs) const;
   bool is_closed(const WindowBounds& bounds, int64_t watermark_ms) const {
     return watermark_ms != kNoTime && bounds.end_ms + lateness_ms_ <= watermark_ms;
   }
   void insert(Points& points, size_t at, const KeyWindowRow& row, void* block) const;
   Status show(KeyWindows& windows, std::string_view key, const Ref& ref, const KeyWindowOutput::At& at);
+  // Bits of rows_since.
+  static uint64_t flag(bool next) { return next ? 2 : 1; }
+  static bool& fired(Points& points, const Ref& ref) {
+    return ref.next ? points[ref.point].next_fired : points[ref.point].fired;
+  }
+  // A row has come into a window, or made it.
+  Status touch(KeyWindows& windows, const KeyWindowRow& row, const Ref& ref);
+  // Shows the windows that wait, up to one that closes at this time.
+  Status show_waiting(KeyWindows& windows, std::string_view key, int64_t closed_ms, int64_t watermark_ms);
   // When a point's window is shown by time: at its end, final: when it is closed.
   int64_t shown_at_ms(const KeyWindow& point, bool next) const {
     return bounds_of(point, next).end_ms + (emit_.mode == EmitMode::kFinal ? lateness_ms_ : 0);
@@ -63,20 +75,25 @@ class SlidingWindows : public KeyWindowKind {
   const EmitSpec& emit_;
   const int64_t size_ms_;
   const int64_t lateness_ms_;
+  const bool waits_;  // windows that have changed are shown later
 };
 
-std::vector<SlidingWindows::Ref> SlidingWindows::windows_of(const Points& points, size_t point) const {
+std::vector<SlidingWindows::Ref> SlidingWindows::windows_of(const Points& points, size_t point, bool created) const {
   std::vector<Ref> refs;
   const int64_t time_ms = points[point].bounds.start_ms;
   for (size_t i = lower(points, time_ms - size_ms_ - 1); i < points.size(); i++) {
     if (points[i].bounds.start_ms > time_ms + size_ms_) break;
-    if (i < point && has_next(points, i)) refs.push_back({i, true});
+    if ((i < point || (i == point && created)) && has_next(points, i)) refs.push_back({i, true});
     if (i >= point) refs.push_back({i, false});
   }
+  sort_by_end(points, refs);
+  return refs;
+}
+
+void SlidingWindows::sort_by_end(const Points& points, std::vector<Ref>& refs) const {
   std::sort(refs.begin(), refs.end(), [&](const Ref& a, const Ref& b) {
     return bounds_of(points[a.point], a.next).end_ms < bounds_of(points[b.point], b.next).end_ms;
   });
-  return refs;
 }
 
 Result<KeyWindowKind::Taken> SlidingWindows::add(KeyWindows& windows, KeyWindowRow& row) {
@@ -98,17 +115,24 @@ Result<KeyWindowKind::Taken> SlidingWindows::add(KeyWindows& windows, KeyWindowR
     return taken;
   }
   if (!known) insert(points, at, row, block);
-  const bool each = emit_.mode == EmitMode::kEach;
-  if (!each && (emit_.mode != EmitMode::kClose || row.watermark_ms == kNoTime)) return taken;
-  for (const Ref& ref : windows_of(points, at)) {
-    const WindowBounds bounds = bounds_of(points[ref.point], ref.next);
-    if (is_closed(bounds, row.watermark_ms)) continue;
-    const bool passed = row.watermark_ms != kNoTime && bounds.end_ms <= row.watermark_ms;
-    if (passed) (ref.next ? points[ref.point].next_fired : points[ref.point].fired) = true;
-    if (!each && !(passed && emit_.late_updates)) continue;
-    MR_RETURN_IF_ERROR(show(windows, row.key, ref, row.at(each ? row.time_ms : bounds.end_ms)));
-  }
+  const bool shows_late = emit_.mode == EmitMode::kClose && lateness_ms_ > 0;
+  if (!waits_ && !shows_late && emit_.mode != EmitMode::kEach) return taken;
+  for (const Ref& ref : windows_of(points, at, !known)) MR_RETURN_IF_ERROR(touch(windows, row, ref));
   return taken;
+}
+
+Status SlidingWindows::touch(KeyWindows& windows, const KeyWindowRow& row, const Ref& ref) {
+  Points& points = windows.windows;
+  KeyWindow& owner = points[ref.point];
+  const WindowBounds bounds = bounds_of(owner, ref.next);
+  if (is_closed(bounds, row.watermark_ms)) return Status::ok();
+  if (emit_.mode == EmitMode::kEach) return show(windows, row.key, ref, row.at(row.time_ms));
+  if (emit_.mode == EmitMode::kClose && row.watermark_ms != kNoTime && bounds.end_ms <= row.watermark_ms) {
+    fired(points, ref) = true;
+    return emit_.late_updates ? show(windows, row.key, ref, row.at(bounds.end_ms)) : Status::ok();
+  }
+  if (waits_) owner.rows_since |= flag(ref.next);
+  return Status::ok();
 }
 
 // A point of the row's time, which has a block already.
@@ -124,6 +148,8 @@ void SlidingWindows::insert(Points& points, size_t at, const KeyWindowRow& row, 
   if (before < at && points[before].bounds.start_ms == own.start_ms - 1) {
     KeyWindow& owner = points[before];
     point.fired = point.fired || owner.next_fired;
+    if ((owner.rows_since & flag(true)) != 0) point.rows_since |= flag(false);
+    owner.rows_since &= ~flag(true);
     const auto shown = std::find_if(owner.shown.begin(), owner.shown.end(),
                                     [&](const ShownWindow& version) { return version.bounds == own; });
     if (shown != owner.shown.end()) {
@@ -137,6 +163,7 @@ void SlidingWindows::insert(Points& points, size_t at, const KeyWindowRow& row, 
 Status SlidingWindows::show(KeyWindows& windows, std::string_view key, const Ref& ref, const KeyWindowOutput::At& at) {
   Points& points = windows.windows;
   KeyWindow& owner = points[ref.point];
+  owner.rows_since &= ~flag(ref.next);
   const WindowBounds bounds = bounds_of(owner, ref.next);
   void* merged = parts_.codec.new_block();
   bool fits = true;
@@ -168,51 +195,58 @@ int64_t SlidingWindows::next_due_ms(const KeyWindows& windows) const {
     if (!point.fired) due = std::min(due, shown_at_ms(point, false));
     if (!point.next_fired) due = std::min(due, shown_at_ms(point, true));
     due = std::min(due, dropped_at_ms(point));
+    // What waits is shown before a row comes that is too late for it.
+    for (const bool next : {false, true}) {
+      if (emit_.mode != EmitMode::kUpdate || (point.rows_since & flag(next)) == 0) continue;
+      due = std::min(due, bounds_of(point, next).end_ms + lateness_ms_);
+    }
   }
   return due;
 }
 
 Result<uint64_t> SlidingWindows::fire(KeyWindows& windows, std::string_view key, int64_t now_ms) {
-  uint64_t fired = 0;
+  uint64_t count = 0;
   Points& points = windows.windows;
   const bool shows = emit_.mode == EmitMode::kClose || emit_.mode == EmitMode::kFinal;
   for (size_t i = 0; i < points.size(); i++) {
     for (const bool next : {false, true}) {
-      bool& done = next ? points[i].next_fired : points[i].fired;
+      bool& done = fired(points, {i, next});
       if (done || shown_at_ms(points[i], next) > now_ms) continue;
       done = true;
       if (next && !has_next(points, i)) continue;
-      fired++;
+      count++;
       if (!shows) continue;
       MR_RETURN_IF_ERROR(show(windows, key, {i, next}, {now_ms - 1, bounds_of(points[i], next).end_ms, kNoRow}));
     }
   }
-  if (emit_.mode == EmitMode::kUpdate) MR_RETURN_IF_ERROR(show_changed(windows, key, now_ms - 1));
+  if (emit_.mode == EmitMode::kUpdate) MR_RETURN_IF_ERROR(show_waiting(windows, key, now_ms, now_ms - 1));
   std::erase_if(points, [&](KeyWindow& point) {
     if (dropped_at_ms(point) > now_ms) return false;
     parts_.codec.delete_block(point.block);
     return true;
   });
-  return fired;
+  return count;
 }
 
-// A point that has changed has changed every window that holds it.
 Status SlidingWindows::show_changed(KeyWindows& windows, std::string_view key, int64_t watermark_ms) {
+  return show_waiting(windows, key, kEndOfTime, watermark_ms);
+}
+
+Status SlidingWindows::show_waiting(KeyWindows& windows, std::string_view key, int64_t closed_ms,
+                                    int64_t watermark_ms) {
   Points& points = windows.windows;
-  std::vector<Ref> changed;
+  std::vector<Ref> waiting;
   for (size_t i = 0; i < points.size(); i++) {
-    StateHeader& header = AccumulatorSet::header(points[i].block);
-    if (!header.changed()) continue;
-    header.clear_changed();
-    for (const Ref& ref : windows_of(points, i)) {
-      const auto same = [&](const Ref& other) { return other.point == ref.point && other.next == ref.next; };
-      if (std::none_of(changed.begin(), changed.end(), same)) changed.push_back(ref);
+    for (const bool next : {false, true}) {
+      if ((points[i].rows_since & flag(next)) == 0) continue;
+      if (bounds_of(points[i], next).end_ms + lateness_ms_ > closed_ms) continue;
+      points[i].rows_since &= ~flag(next);
+      // What has been shown at its end is shown again by late rows alone.
+      if (emit_.mode != EmitMode::kClose || !fired(points, {i, next})) waiting.push_back({i, next});
     }
   }
-  for (const Ref& ref : changed) {
-    if (is_closed(bounds_of(points[ref.point], ref.next), watermark_ms)) continue;
-    MR_RETURN_IF_ERROR(show(windows, key, ref, {watermark_ms, kNoTime, kNoRow}));
-  }
+  sort_by_end(points, waiting);
+  for (const Ref& ref : waiting) MR_RETURN_IF_ERROR(show(windows, key, ref, {watermark_ms, kNoTime, kNoRow}));
   return Status::ok();
 }
 

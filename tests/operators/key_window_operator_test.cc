@@ -237,5 +237,59 @@ TEST_CASE("sliding: a row that is late for its own window does not show it") {
   }
 }
 
+TEST_CASE("sliding: the window behind a row that comes after those in it is shown") {
+  const auto run = [](const std::string& more, bool cut) {
+    const auto plan = planned(yaml("{sliding: {size: 10ms}}", more), kInput);
+    KeyedLane lane(*plan, kOrders, {.shards = 1});
+    lane.process(orders({{1, 108}}));
+    if (cut) lane.end_epoch();
+    lane.process(orders({{2, 105, 90}}));
+    lane.end_epoch();
+    lane.process(orders({{4, 105, 90}}));
+    lane.end_epoch();
+    return shown(lane);
+  };
+  const std::string first = "98-108: 1 @108";
+  const std::string then = "95-105: 6 @105 | 98-108: 7 @108";
+  const std::string update = "95-105: 2 @105 | 98-108: 3 @108 | 106-116: 1 @108 | " + then;
+  CHECK(run("  emit: update\n", true) == first + " | " + update);
+  CHECK(run("  emit: update\n", false) == update);
+  const std::string each = first + " | 95-105: 2 @105 | 98-108: 3 @105 | 106-116: 1 @105 | 95-105: 6 @105 | 98-108: 7 @105";
+  CHECK(run("  emit: each\n", true) == each);
+  CHECK(run("  emit: each\n", false) == each);
+}
+
+TEST_CASE("sliding: late: none is silent about the window behind a late row, too") {
+  for (const std::string late : {"none", "update"}) {
+    CAPTURE(late);
+    const auto plan = planned(
+        yaml("{sliding: {size: 10ms}}", "  allowed_lateness: 1s\n  emit: {late: " + late + "}\n"), kInput);
+    KeyedLane lane(*plan, kOrders, {.shards = 1});
+    lane.process(orders({{1, 108}, {2, 105, 200}}));
+    lane.advance(kEndOfTime);
+    const std::string again = late == "none" ? "" : " | 95-105: 2 @105 | 98-108: 3 @108 | 106-116: 1 @116";
+    CHECK(shown(lane) == "98-108: 1 @108" + again);
+  }
+}
+
+TEST_CASE("sliding: an update that a later watermark closes is shown all the same") {
+  const auto plan = planned(yaml("{sliding: {size: 10ms}}", "  allowed_lateness: 50ms\n  emit: update\n"), kInput);
+  KeyedLane lane(*plan, kOrders, {.shards = 1});
+  lane.process(orders({{1, 100}, {2, 101}}));
+  lane.advance(120);
+  CHECK(shown(lane) == "");
+  lane.end_epoch();
+  CHECK(shown(lane) == "90-100: 1 @100 | 91-101: 3 @101 | 101-111: 2 @101");
+  lane.process(orders({{4, 100, 120}, {16, 95, 149}, {32, 92, 151}}));
+  lane.advance(155);
+  lane.end_epoch();
+  // 95 comes in time for [90, 100], 92 only for [93, 103], which it makes; [85, 95] is over.
+  CHECK(shown(lane) == "90-100: 21 @100 | 91-101: 23 @101 | 93-103: 23 @101 | 96-106: 7 @101");
+  // Too late for [91, 101] and [93, 103].
+  lane.process(orders({{8, 101, 155}}));
+  lane.advance(kEndOfTime);
+  CHECK(shown(lane) == "96-106: 15 @101 | 101-111: 10 @101");
+}
+
 }  // namespace
 }  // namespace millrace
