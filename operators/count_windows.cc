@@ -14,10 +14,11 @@ class CountWindows : public KeyWindowKind {
     KeyWindow& window = windows.windows.front();
     taken.refusal = row.fold_into(window.block);
     if (!taken.refusal.empty()) return taken;
+    window.rows_since++;
     const auto rows = AccumulatorSet::header(window.block).rows();
     const bool full = rows >= static_cast<uint64_t>(parts_.program.window.count);
     if (full || parts_.program.emit.mode == EmitMode::kEach) {
-      MR_RETURN_IF_ERROR(parts_.output.show(row.key, window.block, {}, window.shown, row.at(kNoTime)));
+      MR_RETURN_IF_ERROR(show(row.key, window, row.at(kNoTime)));
     }
     if (!full) return taken;
     taken.fired = 1;
@@ -29,13 +30,17 @@ class CountWindows : public KeyWindowKind {
 
   Status show_changed(KeyWindows& windows, std::string_view key, int64_t watermark_ms) override {
     for (KeyWindow& window : windows.windows) {
-      if (!AccumulatorSet::header(window.block).changed()) continue;
-      MR_RETURN_IF_ERROR(parts_.output.show(key, window.block, {}, window.shown, {watermark_ms, kNoTime, kNoRow}));
+      if (window.rows_since > 0) MR_RETURN_IF_ERROR(show(key, window, {watermark_ms, kNoTime, kNoRow}));
     }
     return Status::ok();
   }
 
  private:
+  Status show(std::string_view key, KeyWindow& window, const KeyWindowOutput::At& at) const {
+    window.rows_since = 0;
+    return parts_.output.show(key, window.block, {}, window.shown, at);
+  }
+
   const KeyWindowParts parts_;
 };
 

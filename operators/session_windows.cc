@@ -204,7 +204,7 @@ Result<uint64_t> SessionWindows::fire(KeyWindows& windows, std::string_view key,
     }
     if (now_ms < end_ms + lateness_ms_) continue;
     if (emit_.mode == EmitMode::kFinal) MR_RETURN_IF_ERROR(show(key, window, at));
-    if (emit_.mode == EmitMode::kUpdate && AccumulatorSet::header(window.block).changed()) {
+    if (emit_.mode == EmitMode::kUpdate && window.rows_since > 0) {
       MR_RETURN_IF_ERROR(show(key, window, {now_ms - 2, kNoTime, kNoRow}));
     }
     window.closed = true;
@@ -218,7 +218,7 @@ Result<uint64_t> SessionWindows::fire(KeyWindows& windows, std::string_view key,
 
 Status SessionWindows::show_changed(KeyWindows& windows, std::string_view key, int64_t watermark_ms) {
   for (KeyWindow& window : windows.windows) {
-    if (window.closed || !AccumulatorSet::header(window.block).changed()) continue;
+    if (window.closed || window.rows_since == 0) continue;
     MR_RETURN_IF_ERROR(show(key, window, {watermark_ms, kNoTime, kNoRow}));
   }
   return Status::ok();

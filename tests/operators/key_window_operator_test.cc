@@ -1,6 +1,8 @@
 // Sessions, sliding windows and windows of a number of rows through the operator's interface, worked out by hand.
 #include <fmt/format.h>
 
+#include <map>
+
 #include "operators/accumulator_bytes.h"
 #include "operators/key_windows.h"
 #include "rows.h"
@@ -289,6 +291,53 @@ TEST_CASE("sliding: an update that a later watermark closes is shown all the sam
   lane.process(orders({{8, 101, 155}}));
   lane.advance(kEndOfTime);
   CHECK(shown(lane) == "96-106: 15 @101 | 101-111: 10 @101");
+}
+
+TEST_CASE("what waits for its interval is part of the state") {
+  const std::map<std::string, std::string> kinds = {{"{session: {gap: 10ms}}", "1-11: 1 @1"},
+                                                    {"{sliding: {size: 10ms}}", "-9-1: 1 @1"}};
+  for (const std::string emit : {"{mode: update, min_interval: 5s}", "{early: {every: 5s}}"}) {
+    for (const auto& [window, first] : kinds) {
+      CAPTURE(window);
+      const auto plan = planned(yaml(window, "  emit: " + emit + "\n"), kInput);
+      KeyedLane lane(*plan, kOrders, {.shards = 1});
+      lane.process(orders({{1, 1}}));
+      lane.end_epoch();
+      lane.restart();
+      lane.advance_clock(10'000);
+      CHECK(shown(lane) == first);
+      lane.end_epoch();
+      lane.restart();
+      lane.advance_clock(20'000);
+      CHECK(shown(lane) == "");
+    }
+  }
+}
+
+TEST_CASE("windows of a number of rows: what waits for its interval is part of the state") {
+  const auto plan = planned(
+      "aggregate:\n  key_by: customer\n  window: {count: {size: 3}}\n  emit: {mode: update, min_interval: 5s}\n"
+      "  fields: {c: key(customer), sum: sum(amount)}\n",
+      kInput);
+  KeyedLane lane(*plan, kOrders, {.shards = 1});
+  const auto text = [&] {
+    const std::string all = to_text(lane.out.shown);
+    lane.out.shown.clear();
+    return all;
+  };
+  lane.process(orders({{1, 1}, {2, 2}}));
+  lane.end_epoch();
+  lane.restart();
+  lane.advance_clock(10'000);
+  CHECK(text() == "a 3");
+  lane.process(orders({{4, 3}, {8, 4}}));
+  CHECK(text() == "a 7");
+  lane.end_epoch();
+  lane.restart();
+  lane.advance_clock(20'000);
+  CHECK(text() == "a 8");
+  lane.advance_clock(30'000);
+  CHECK(text() == "");
 }
 
 }  // namespace
