@@ -219,6 +219,8 @@ Result<uint64_t> SessionWindows::fire(KeyWindows& windows, std::string_view key,
 Status SessionWindows::show_changed(KeyWindows& windows, std::string_view key, int64_t watermark_ms) {
   for (KeyWindow& window : windows.windows) {
     if (window.closed || window.rows_since == 0) continue;
+    // What has been shown at its end is shown again by late rows alone.
+    if (emit_.mode == EmitMode::kClose && window.fired) continue;
     MR_RETURN_IF_ERROR(show(key, window, {watermark_ms, kNoTime, kNoRow}));
   }
   return Status::ok();

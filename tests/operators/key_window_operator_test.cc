@@ -340,5 +340,20 @@ TEST_CASE("windows of a number of rows: what waits for its interval is part of t
   CHECK(text() == "");
 }
 
+TEST_CASE("late: none is silent, whatever `early` is due") {
+  for (const std::string window : {"{session: {gap: 10ms}}", "{sliding: {size: 10ms}}"}) {
+    CAPTURE(window);
+    const auto plan =
+        planned(yaml(window, "  allowed_lateness: 1s\n  emit: {early: {every: 5s}, late: none}\n"), kInput);
+    KeyedLane lane(*plan, kOrders, {.shards = 1});
+    lane.process(orders({{1, 1}}));
+    lane.advance(60);
+    lane.process(orders({{2, 1, 60}}));
+    lane.out.shown.clear();
+    lane.advance_clock(10'000);
+    CHECK(shown(lane) == "");
+  }
+}
+
 }  // namespace
 }  // namespace millrace
