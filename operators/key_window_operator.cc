@@ -54,7 +54,7 @@ class KeyWindowOperator : public Operator {
   Result<uint32_t> consume_chunk(const Batch& batch, uint32_t begin, Collector& out);
   Status look_up(const Batch& batch, uint32_t begin);
   // False: the row's gap or time cannot be used; the error is noted.
-  bool prepare(const Batch& batch, KeyWindowRow& row);
+  bool prepare(KeyWindowRow& row);
   Status take(const Batch& batch, KeyWindowRow& row, void* state, uint16_t shard);
   // Shows what rows [first, last) of the chunk owe, and hands on late and failed ones.
   Status finish_chunk(const Batch& batch, uint32_t first, uint32_t last, Collector& out);
@@ -145,7 +145,12 @@ Status KeyWindowOperator::begin_batch(const Batch& batch, Collector& out) {
   RowErrors errors;
   fold_.evaluate(batch, arena_, errors);
   if (gap_) gaps_ = gap_->evaluate(batch, arena_, errors);
-  if (early_when_) early_ = early_when_->evaluate(batch, arena_, errors);
+  if (early_when_) {
+    early_ = early_when_->evaluate(batch, arena_, errors);
+    for_each_live(batch, [&](uint32_t row) {
+      if (early_->is_null(row)) errors.entries.push_back({row, "the condition of early is null"});
+    });
+  }
   failed_.clear();
   if (errors.empty()) return Status::ok();
   sort_errors(errors);
@@ -191,7 +196,7 @@ Result<uint32_t> KeyWindowOperator::consume_chunk(const Batch& batch, uint32_t b
     watermark_ms_ = std::max(watermark_ms_, row.watermark_ms);
     row.time_ms = batch.event_time_ms[row.row];
     row.key = batch.key_bytes[row.row];
-    if ((!failed_.empty() && failed_[row.row] != 0) || !prepare(batch, row)) continue;
+    if ((!failed_.empty() && failed_[row.row] != 0) || !prepare(row)) continue;
     MR_RETURN_IF_ERROR(take(batch, row, states_[at], shards_[at]));
   }
   MR_RETURN_IF_ERROR(finish_chunk(batch, first, at, out));
@@ -215,7 +220,7 @@ Status KeyWindowOperator::look_up(const Batch& batch, uint32_t begin) {
   return cache_->lookup(keys_.data(), shards_.data(), count, states_.data());
 }
 
-bool KeyWindowOperator::prepare(const Batch& batch, KeyWindowRow& row) {
+bool KeyWindowOperator::prepare(KeyWindowRow& row) {
   const WindowSpec& window = program_->window;
   if (has_time_ && (row.time_ms > kMaxWindowTimeMs || row.time_ms < -kMaxWindowTimeMs)) {
     errors_.entries.push_back({row.row, "the event time is out of range for windows"});
@@ -232,8 +237,7 @@ bool KeyWindowOperator::prepare(const Batch& batch, KeyWindowRow& row) {
     }
     if (window.max_gap_ms > 0) row.gap_ms = std::min(row.gap_ms, window.max_gap_ms);
   }
-  row.early_when = early_ != nullptr && !early_->is_null(row.row) && early_->bools[row.row] != 0;
-  (void)batch;
+  row.early_when = early_ != nullptr && early_->bools[row.row] != 0;
   return true;
 }
 

@@ -355,5 +355,15 @@ TEST_CASE("late: none is silent, whatever `early` is due") {
   }
 }
 
+TEST_CASE("a condition of early that is null is a failed row") {
+  const auto plan = planned(yaml("{session: {gap: 10ms}}", "  emit: {early: {when: big}}\n"), kInput);
+  KeyedLane lane(*plan, kOrders, {.shards = 1});
+  lane.process(orders({{1, 1, kNone, 0, null()}, {2, 2, kNone, 0, true}, {4, 3, kNone, 0, false}}));
+  CHECK(shown(lane) == "2-12: 2 @2");
+  REQUIRE(lane.out.failed.size() == 1);
+  CHECK(lane.out.failed[0] == "the condition of early is null");
+  CHECK(lane.instance().counters().absorbed == 2);
+}
+
 }  // namespace
 }  // namespace millrace
