@@ -82,7 +82,7 @@ bool DeduplicatePlan::check_edges(const Edge& input, Diagnostics& diagnostics) c
   }
   if (program_.gives_retractions && config_.within) {
     diagnostics.error(LintCode::kEdge, config_.within->key_location(),
-                      "a forgotten row could not be taken back from the filter or aggregate behind this",
+                      "a forgotten row could not be taken back from the filter, aggregate or top_n behind this",
                       "leave out `within`, or use keep: first");
     return false;
   }

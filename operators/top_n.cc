@@ -94,6 +94,7 @@ bool TopNPlan::plan(const std::vector<Edge>& inputs, Diagnostics& diagnostics) {
   if (!check(input, diagnostics) || !key || !ordered || !timed) return false;
   key_ = std::move(*key);
   program_.rule = config_.rule;
+  program_.rule.keeps_all = input.type == EdgeType::kRetract;
   program_.with_rank = config_.rank.has_value();
   program_.emits_each = config_.emit.spec.mode == EmitMode::kEach;
   plan_output();
@@ -143,10 +144,15 @@ bool TopNPlan::check(const Edge& input, Diagnostics& diagnostics) const {
                       "column \"" + config_.rank->text() + "\" exists already", "use another name for the rank");
     ok = false;
   }
-  if (input.type != EdgeType::kAppend) {
+  if (input.type == EdgeType::kUpsert) {
     diagnostics.error(LintCode::kEdge, config_.body.key_location(),
-                      "the input replaces rows, and top_n cannot say which row is the next best when one is taken back",
-                      "put top_n behind rows that are only appended, such as those of a window");
+                      "the input replaces rows, and top_n needs the replaced ones taken back");
+    ok = false;
+  } else if (input.type == EdgeType::kRetract && has_window()) {
+    diagnostics.error(LintCode::kEdge, config_.window->at,
+                      "the input replaces rows, and the lists of windows cannot take back the replaced ones",
+                      "leave out `window`, or read rows that are only appended, such as those of an aggregate with "
+                      "emit: final");
     ok = false;
   }
   return ok;
@@ -204,8 +210,9 @@ std::string TopNPlan::state_descriptor() const {
   }
   Schema row = output_.schema;
   if (config_.rank) row.pop_back();
-  std::string text = fmt::format("top_n/1 n={}{} key={} order=[{}] row={}", config_.rule.n,
-                                 config_.rule.ties ? " ties" : "", key_descriptor(key_, input_), order,
+  const TopRule& rule = program_.rule;
+  std::string text = fmt::format("top_n/1 n={}{}{} key={} order=[{}] row={}", rule.n, rule.ties ? " ties" : "",
+                                 rule.keeps_all ? " all" : "", key_descriptor(key_, input_), order,
                                  Type::structure(row).to_string());
   if (has_window()) text += " window=" + descriptor(windows_.window) + own_slots_descriptor(window_program());
   return text;

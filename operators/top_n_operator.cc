@@ -1,4 +1,7 @@
-// Keeps the best rows of each key and says what changed among them, once per key and epoch, or with each row.
+// Keeps the best rows of each key and says what changed among them, once per key and epoch, or with each row. Where the
+// input takes rows back it keeps all of them, so that others can move up.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <new>
 
@@ -52,6 +55,10 @@ class TopStateCodec : public AccumulatorCodec {
 };
 static_assert(sizeof(TopState) % 8 == 0 && alignof(TopState) == 8);
 
+bool is_same(const TopList::Entry& a, const TopList::Entry& b) {
+  return a.bytes == b.bytes && a.event_time_ms == b.event_time_ms;
+}
+
 class TopN : public Operator {
  public:
   explicit TopN(std::shared_ptr<const TopProgram> program)
@@ -80,13 +87,16 @@ class TopN : public Operator {
     watermark_ms_ = std::max(watermark_ms_, watermark_ms);
   }
   Status take(const Batch& batch, RowErrors& errors, Collector& out);
-  // True if the row is among the best now.
-  bool enter(const Batch& batch, uint32_t i, RowErrors& errors);
+  // Puts row i of the piece at hand in, or takes it out. False: the list is as it was.
+  bool apply(const Batch& batch, uint32_t i, RowErrors& errors);
+  // A row that is taken back and the one in its place are one change, if they have one key.
+  bool is_replaced_at_once(const Batch& batch, uint32_t i, uint32_t count) const;
   // Adds what has changed.
   Status show(TopState& state, Collector& out);
   Status show_ranks(const TopList& list, Collector& out);
   Status show_rank(const TopList::Entry* before, const TopList::Entry* after, uint32_t rank, Collector& out);
   Status show_rows(const TopList& list, Collector& out);
+  Status show_left(const TopList::Entry& entry, Collector& out);
   Status add(const TopList::Entry& entry, Change change, uint32_t rank);
   Status emit(Collector& out) { return output_.emit(has_watermark_, out, counters_.out); }
 
@@ -146,10 +156,10 @@ Status TopN::take(const Batch& batch, RowErrors& errors, Collector& out) {
       // Rows that leave with their batch carry the watermark in front of it; with each row, the row's.
       if (batch.watermark_ms != nullptr && program_->emits_each) see_watermark(batch.watermark_ms[rows_.row(i)]);
       TopState& state = TopStateCodec::of(rows_.state(i));
-      if (!enter(batch, i, errors)) continue;
+      if (!apply(batch, i, errors)) continue;
       state.changed = true;
       state.changed_in = codec_.cut_number();
-      if (program_->emits_each) MR_RETURN_IF_ERROR(show(state, out));
+      if (program_->emits_each && !is_replaced_at_once(batch, i, count)) MR_RETURN_IF_ERROR(show(state, out));
     }
     if (!context_.emit_per_batch) continue;
     for (uint32_t i = 0; i < count; i++) MR_RETURN_IF_ERROR(show(TopStateCodec::of(rows_.state(i)), out));
@@ -157,24 +167,39 @@ Status TopN::take(const Batch& batch, RowErrors& errors, Collector& out) {
   return Status::ok();
 }
 
-bool TopN::enter(const Batch& batch, uint32_t i, RowErrors& errors) {
+// Side by side where they were made, so that a row whose successor was filtered out is a change of its own.
+bool TopN::is_replaced_at_once(const Batch& batch, uint32_t i, uint32_t count) const {
+  if (i + 1 == count || rows_.state(i) != rows_.state(i + 1) || rows_.row(i) + 1 != rows_.row(i + 1)) return false;
+  return batch.change(rows_.row(i)) == Change::kRetract && batch.change(rows_.row(i + 1)) == Change::kInsert;
+}
+
+bool TopN::apply(const Batch& batch, uint32_t i, RowErrors& errors) {
   TopList& list = TopStateCodec::of(rows_.state(i)).list;
   const uint32_t row = rows_.row(i);
   order_key_.clear();
   for (size_t part = 0; part < orders_.size(); part++) {
     append_order_key(*orders_[part], row, program_->descending[part], order_key_);
   }
-  if (!list.takes(order_key_, rule())) {
+  const Change change = batch.change(row);
+  MR_CHECK(change == Change::kInsert || (change == Change::kRetract && rule().keeps_all));
+  const bool enters = change == Change::kInsert;
+  if (enters && !list.takes(order_key_, rule())) {
     counters_.filtered++;
     return false;
   }
-  if (list.is_full(order_key_, rule())) {
-    errors.entries.push_back({row, "more than " + std::to_string(TopRule::kMaxRows) + " rows of one key rank equal"});
+  if (enters && list.is_full(order_key_, rule())) {
+    errors.entries.push_back({row, fmt::format("more than {} rows of one key{}", TopRule::kMaxRows,
+                                               rule().keeps_all ? "" : " rank equal")});
     return false;
   }
   encoded_.clear();
   row_codec_.encode(columns_, row, encoded_);
-  list.insert(order_key_, encoded_, batch.event_time_ms[row], rule());
+  if (enters) {
+    list.insert(order_key_, encoded_, batch.event_time_ms[row], rule());
+  } else if (!list.remove(order_key_, encoded_, batch.event_time_ms[row])) {
+    errors.entries.push_back({row, "takes back a row that is not there"});
+    return false;
+  }
   counters_.absorbed++;
   return true;
 }
@@ -182,6 +207,7 @@ bool TopN::enter(const Batch& batch, uint32_t i, RowErrors& errors) {
 Status TopN::show(TopState& state, Collector& out) {
   if (!state.changed) return Status::ok();
   state.changed = false;
+  if (rule().keeps_all) state.list.reunite(rule());
   MR_RETURN_IF_ERROR(program_->output == TopProgram::Output::kRanks ? show_ranks(state.list, out)
                                                                     : show_rows(state.list, out));
   state.list.mark_shown(rule());
@@ -190,17 +216,18 @@ Status TopN::show(TopState& state, Collector& out) {
 
 Status TopN::show_ranks(const TopList& list, Collector& out) {
   shown_.clear();
-  for (const std::vector<TopList::Entry>* entries : {&list.entries(), &list.gone()}) {
-    for (const TopList::Entry& entry : *entries) {
-      if (entry.shown_rank > shown_.size()) shown_.resize(entry.shown_rank);
-      if (entry.shown_rank > 0) shown_[entry.shown_rank - 1] = &entry;
-    }
-  }
-  const size_t ranks = std::max(shown_.size(), list.entries().size());
+  const auto note = [this](const TopList::Entry& entry) {
+    if (entry.shown_rank > shown_.size()) shown_.resize(entry.shown_rank);
+    if (entry.shown_rank > 0) shown_[entry.shown_rank - 1] = &entry;
+  };
+  std::for_each_n(list.entries().begin(), list.shown_end(), note);
+  std::for_each(list.gone().begin(), list.gone().end(), note);
+  const size_t best = list.best(rule());
+  const size_t ranks = std::max(shown_.size(), best);
   for (size_t i = 0; i < ranks; i++) {
     const TopList::Entry* before = i < shown_.size() ? shown_[i] : nullptr;
-    const TopList::Entry* after = i < list.entries().size() ? &list.entries()[i] : nullptr;
-    if (before == after) continue;
+    const TopList::Entry* after = i < best ? &list.entries()[i] : nullptr;
+    if (before == after || (before != nullptr && after != nullptr && is_same(*before, *after))) continue;
     MR_RETURN_IF_ERROR(show_rank(before, after, static_cast<uint32_t>(i + 1), out));
   }
   return Status::ok();
@@ -215,11 +242,10 @@ Status TopN::show_rank(const TopList::Entry* before, const TopList::Entry* after
 
 // What left first, so that a reader never counts more rows than there are.
 Status TopN::show_rows(const TopList& list, Collector& out) {
-  for (const TopList::Entry& entry : list.gone()) {
-    MR_RETURN_IF_ERROR(output_.make_room(1, has_watermark_, out, counters_.out));
-    MR_RETURN_IF_ERROR(add(entry, Change::kRetract, entry.shown_rank));
-  }
-  for (size_t i = 0; i < list.entries().size(); i++) {
+  const size_t best = list.best(rule());
+  for (const TopList::Entry& entry : list.gone()) MR_RETURN_IF_ERROR(show_left(entry, out));
+  for (size_t i = best; i < list.shown_end(); i++) MR_RETURN_IF_ERROR(show_left(list.entries()[i], out));
+  for (size_t i = 0; i < best; i++) {
     const TopList::Entry& entry = list.entries()[i];
     if (entry.shown_rank != 0 && !program_->with_rank) continue;
     const uint32_t rank = program_->with_rank ? list.rank(i, rule()) : 0;
@@ -229,6 +255,12 @@ Status TopN::show_rows(const TopList& list, Collector& out) {
     MR_RETURN_IF_ERROR(add(entry, Change::kInsert, rank));
   }
   return Status::ok();
+}
+
+Status TopN::show_left(const TopList::Entry& entry, Collector& out) {
+  if (entry.shown_rank == 0) return Status::ok();
+  MR_RETURN_IF_ERROR(output_.make_room(1, has_watermark_, out, counters_.out));
+  return add(entry, Change::kRetract, entry.shown_rank);
 }
 
 Status TopN::add(const TopList::Entry& entry, Change change, uint32_t rank) {
@@ -257,6 +289,14 @@ Result<bool> TopN::flush(uint64_t, size_t max_rows, Collector& out) {
 }
 
 void TopN::cut(DeltaBuilder& delta) {
+  if (rule().keeps_all) {
+    // Keys whose last row was taken back leave the state.
+    std::vector<void*> gone;
+    cache_->visit_dirty(0, cache_->dirty_count(), [&](const LaneCache::EntryView& entry) {
+      if (TopStateCodec::of(entry.state).list.entries().empty()) gone.push_back(entry.state);
+    });
+    for (void* state : gone) cache_->mark_removed(state);
+  }
   cache_->cut(delta);
   codec_.next_cut();
 }

@@ -223,11 +223,12 @@ class Planner {
     return "";
   }
 
-  // A filter or an aggregate behind an upsert edge must see the old version too, or what it no longer holds would stay.
+  // A filter, an aggregate or a top_n behind an upsert edge must see the old version too, or what it no longer holds
+  // would stay.
   void announce_retractions() {
     for (size_t index : plan_->order) {
       const std::string& kind = plan_->operators[index].spec->kind;
-      if (kind == "filter" || kind == "aggregate") announce_above(index, 0);
+      if (kind == "filter" || kind == "aggregate" || kind == "top_n") announce_above(index, 0);
     }
   }
   void announce_above(size_t index, size_t depth) {

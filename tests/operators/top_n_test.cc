@@ -70,7 +70,14 @@ class Reader {
  public:
   Reader(bool with_rank, bool by_rank, bool pairs) : with_rank_(with_rank), by_rank_(by_rank), pairs_(pairs) {}
 
-  void read(const std::vector<Shown>& rows) {
+  // once: what was shown belongs together, so nothing may leave in it and enter again as it was.
+  void read(const std::vector<Shown>& rows, bool once = false) {
+    std::multiset<std::string> left;
+    for (const Shown& shown : rows) {
+      const std::string text = to_text(shown.row) + " @" + std::to_string(shown.time_ms);
+      if (shown.change == Change::kRetract) left.insert(text);
+      if (once && shown.change == Change::kInsert) CHECK_MESSAGE(left.count(text) == 0, "left and entered: ", text);
+    }
     for (const Shown& shown : rows) {
       const std::string key = std::get<std::string>(shown.row[0]);
       Row row = shown.row;
@@ -97,14 +104,13 @@ class Reader {
 
  private:
   void read_rank(Change change, const std::pair<std::string, int64_t>& key, const std::string& value) {
-    if (change == Change::kRetract) {
-      REQUIRE(pairs_);
+    if (change != Change::kInsert) {
+      REQUIRE(pairs_ == (change == Change::kRetract));
       REQUIRE(ranks_.count(key) == 1);
-      REQUIRE(ranks_[key] == value);
+      if (pairs_) REQUIRE(ranks_[key] == value);
       ranks_.erase(key);
       return;
     }
-    REQUIRE(change == Change::kInsert);
     if (pairs_) REQUIRE(ranks_.count(key) == 0);
     REQUIRE(ranks_[key] != value);
     ranks_[key] = value;
@@ -200,6 +206,230 @@ TEST_CASE("top_n equals the first rows of everything sorted") {
   for (const Setting& setting : settings) {
     for (uint32_t seed = 1; seed <= 3; seed++) run_model(setting, seed);
   }
+}
+
+// What a random input does to rows: arrivals, and rows that are taken back, alone or for another one in their place.
+struct Step {
+  Arrival arrival;
+  Change change = Change::kInsert;
+};
+
+// The row as it is taken back: of several like it one of the same time, else of any; the latest arrival.
+void take_back(std::vector<Arrival>& live, const Arrival& gone) {
+  for (const bool same_time : {true, false}) {
+    for (size_t i = live.size(); i-- > 0;) {
+      if (live[i].row != gone.row || (same_time && live[i].time_ms != gone.time_ms)) continue;
+      live.erase(live.begin() + static_cast<ptrdiff_t>(i));
+      return;
+    }
+  }
+  FAIL("nothing to take back");
+}
+
+std::vector<Step> random_steps(uint32_t seed, size_t n, int prices) {
+  std::mt19937 random(seed);
+  std::vector<Arrival> live;
+  std::vector<Step> steps;
+  const std::vector<Arrival> arrivals = random_arrivals(seed + 7, n, 6, prices);
+  for (size_t i = 0; steps.size() < n; i++) {
+    Arrival arrival = arrivals[i];
+    if (random() % 2 == 0) arrival.row[3] = integer(0);  // rows that are alike
+    arrival.row[2] = text(std::string(random() % 3, 'n'));
+    const auto dice = random() % 10;
+    // More come than go, and then more go than come.
+    if (!live.empty() && (dice < 3 || (steps.size() % 400 > 250 && dice < 8))) {
+      Arrival gone = live[random() % live.size()];
+      if (random() % 5 == 0) gone.time_ms++;
+      const bool replaced = random() % 2 == 0;
+      if (replaced) arrival.row[0] = gone.row[0];
+      if (random() % 4 == 0) arrival = gone;
+      steps.push_back({gone, Change::kRetract});
+      take_back(live, gone);
+      if (!replaced) continue;
+    }
+    steps.push_back({arrival, Change::kInsert});
+    live.push_back(arrival);
+  }
+  return steps;
+}
+
+void run_replaced_model(const Setting& setting, uint32_t seed) {
+  INFO(yaml_of(setting), " seed ", seed, " retractions ", setting.retractions, " per batch ", setting.per_batch);
+  const bool by_rank = !setting.ties && (setting.rank || setting.n == 1);
+  const auto plan = planned(yaml_of(setting), {kSchema, EdgeType::kRetract, {0}}, setting.retractions);
+  KeyedLane::Options options;
+  options.flush_rows = 1 << 20;
+  options.emit_per_batch = setting.per_batch;
+  options.cache_bytes = setting.cache_bytes;
+  KeyedLane lane(*plan, kSchema, options);
+  Reader reader(setting.rank, by_rank, setting.retractions);
+  const std::vector<Step> steps = random_steps(seed, 1500, setting.prices);
+  std::mt19937 random(seed + 1000);
+  std::vector<Arrival> live, decided;
+  size_t decided_at = 0;
+  Reader committed = reader;
+  for (size_t at = 0; at < steps.size();) {
+    const size_t n = std::min<size_t>(steps.size() - at, random() % 40 + 1);
+    std::vector<Row> rows;
+    std::vector<int64_t> times;
+    std::vector<Change> changes;
+    for (; rows.size() < n; at++) {
+      const auto& [arrival, change] = steps[at];
+      rows.push_back(arrival.row);
+      times.push_back(arrival.time_ms);
+      changes.push_back(change);
+      if (change == Change::kInsert) live.push_back(arrival);
+      if (change == Change::kRetract) take_back(live, arrival);
+    }
+    lane.process(make_batch(kSchema, rows, times, changes));
+    if (setting.each || setting.per_batch) {
+      reader.read(lane.out.shown, !setting.each);
+      lane.out.shown.clear();
+      REQUIRE(reader.table() == best_of(live, setting.n, setting.ties, setting.rank));
+    }
+    const auto dice = random() % 10;
+    if (dice < 3 || at == steps.size()) {
+      lane.end_epoch();
+      reader.read(lane.out.shown, true);
+      lane.out.shown.clear();
+      REQUIRE(reader.table() == best_of(live, setting.n, setting.ties, setting.rank));
+      decided = live;
+      decided_at = at;
+      committed = reader;
+    } else if (dice == 9 && random() % 3 == 0) {
+      lane.restart();
+      lane.out.shown.clear();
+      at = decided_at;
+      live = decided;
+      reader = committed;
+    }
+  }
+  CHECK(lane.out.failed.empty());
+  CHECK(lane.instance().counters().in == lane.instance().counters().absorbed);
+}
+
+TEST_CASE("top_n over replaced rows equals the first rows of those that are there, sorted") {
+  const size_t large = 1 << 20, small = 4096;
+  const std::vector<Setting> settings = {
+      // n, ties, rank, retractions, each, per batch, prices, cache
+      {3, false, true, false, false, false, 50, large},  {3, false, true, true, false, false, 5, large},
+      {3, false, false, false, false, false, 50, large}, {1, false, false, false, false, false, 50, large},
+      {1, false, false, true, false, false, 5, small},   {10, false, true, false, true, false, 20, large},
+      {10, false, true, true, true, false, 20, large},   {4, false, false, false, true, false, 8, large},
+      {5, false, true, false, false, true, 50, large},   {5, false, true, true, false, true, 50, large},
+      {2, true, false, false, false, false, 4, small},   {3, true, true, false, false, false, 3, large},
+      {3, true, true, false, true, false, 3, large},     {2, true, true, false, false, true, 2, large},
+      {200, false, true, true, false, false, 30, large}, {200, true, true, false, true, false, 30, large}};
+  for (const Setting& setting : settings) {
+    for (uint32_t seed = 1; seed <= 4; seed++) run_replaced_model(setting, seed);
+  }
+}
+
+// Rows of one key, by price and id, that come or, with a minus, are taken back.
+void change_rows(KeyedLane& lane, const std::vector<std::string>& prices_and_ids) {
+  std::vector<Row> rows;
+  std::vector<Change> changes;
+  for (const std::string& item : prices_and_ids) {
+    const bool back = item[0] == '-';
+    const size_t space = item.find(' ');
+    rows.push_back({text("a"), integer(std::stoll(item.substr(back ? 1 : 0, space))), text(""),
+                    integer(std::stoll(item.substr(space + 1)))});
+    changes.push_back(back ? Change::kRetract : Change::kInsert);
+  }
+  lane.process(make_batch(kSchema, rows, std::vector<int64_t>(rows.size(), 7), changes));
+}
+
+std::string shown_of(KeyedLane& lane) {
+  const std::string shown = to_text(lane.out.shown);
+  lane.out.shown.clear();
+  return shown;
+}
+
+TEST_CASE("a row that is taken back leaves its place to the next, and an empty list the state") {
+  const auto plan =
+      planned("top_n: {key_by: k, order_by: price desc, n: 2, rank: rank}", {kSchema, EdgeType::kRetract, {0}});
+  CHECK(plan->output().type == EdgeType::kUpsert);
+  CHECK(plan->state_descriptor() ==
+        "top_n/1 n=2 all key=[k:string] order=[price desc] row={k: string, price: int, name: string, id: int}");
+  KeyedLane lane(*plan, kSchema);
+  const auto keys = [&] {
+    size_t count = 0;
+    for (uint16_t shard = 0; shard < 16; shard++) {
+      const auto see = [&](std::string_view, std::string_view) {
+        count++;
+        return true;
+      };
+      REQUIRE(lane.layers().lane(0).scan(shard, 7, "", "", see).is_ok());
+    }
+    return count;
+  };
+  change_rows(lane, {"5 1", "7 2", "6 3"});
+  lane.end_epoch();
+  CHECK(shown_of(lane) == "a 7  2 1 | a 6  3 2");
+  CHECK(keys() == 1);
+  // Gone and back in one epoch: nothing has changed. Behind the best, too.
+  change_rows(lane, {"-7 2", "-5 1", "4 1"});
+  change_rows(lane, {"7 2"});
+  lane.end_epoch();
+  CHECK(shown_of(lane) == "");
+  lane.restart();
+  change_rows(lane, {"-6 3"});
+  lane.end_epoch();
+  CHECK(shown_of(lane) == "a 4  1 2");
+  change_rows(lane, {"-7 2", "-9 9"});
+  lane.end_epoch();
+  CHECK(shown_of(lane) == "a 4  1 1 | delete a null null null 2");
+  CHECK(lane.out.failed == std::vector<std::string>{"takes back a row that is not there"});
+  change_rows(lane, {"-4 1"});
+  lane.end_epoch();
+  CHECK(shown_of(lane) == "delete a null null null 1");
+  CHECK(keys() == 0);
+  lane.restart();
+  change_rows(lane, {"1 1"});
+  lane.end_epoch();
+  CHECK(shown_of(lane) == "a 1  1 1");
+}
+
+TEST_CASE("emit each: a row and the one that replaces it are one change") {
+  const auto plan = planned("top_n: {key_by: k, order_by: price desc, n: 2, rank: rank, emit: each}",
+                            {kSchema, EdgeType::kRetract, {0}});
+  KeyedLane lane(*plan, kSchema);
+  change_rows(lane, {"5 1", "7 2", "6 3"});
+  CHECK(shown_of(lane) == "a 5  1 1 | a 7  2 1 | a 5  1 2 | a 6  3 2");
+  change_rows(lane, {"-7 2", "8 2", "-5 1", "4 1"});
+  CHECK(shown_of(lane) == "a 8  2 1");
+  change_rows(lane, {"-8 2", "-6 3", "9 3"});
+  CHECK(shown_of(lane) == "a 6  3 1 | a 4  1 2 | a 9  3 1");
+  // The row in its place has been filtered out.
+  const auto row = [](int64_t price, int64_t id) { return Row{text("a"), integer(price), text(""), integer(id)}; };
+  Batch batch = make_batch(kSchema, {row(9, 3), row(0, 3), row(8, 4)}, {7, 7, 7},
+                           {Change::kRetract, Change::kInsert, Change::kInsert});
+  batch.selection = std::make_shared<std::vector<uint32_t>>(std::vector<uint32_t>{0, 2});
+  lane.process(batch);
+  CHECK(shown_of(lane) == "a 4  1 1 | delete a null null null 2 | a 8  4 1 | a 4  1 2");
+}
+
+TEST_CASE("a key has a place for 10,000 rows that may be taken back") {
+  const auto plan = planned("top_n: {key_by: k, order_by: price desc, n: 1}", {kSchema, EdgeType::kRetract, {0}});
+  KeyedLane::Options options;
+  options.cache_bytes = 16 << 20;
+  KeyedLane lane(*plan, kSchema, options);
+  for (int64_t i = 0; i < 10; i++) {
+    std::vector<std::string> rows;
+    for (int64_t j = 0; j < 1000; j++) rows.push_back(std::to_string(i * 1000 + j) + " 1");
+    change_rows(lane, rows);
+  }
+  CHECK(lane.out.failed.empty());
+  change_rows(lane, {"-1 1", "2 2", "3 3", "-3 3", "4 4"});
+  lane.end_epoch();
+  CHECK(lane.out.failed == std::vector<std::string>{"more than 10000 rows of one key",
+                                                    "takes back a row that is not there",
+                                                    "more than 10000 rows of one key"});
+  CHECK(shown_of(lane) == "a 9999  1");
+  lane.restart();
+  change_rows(lane, {"-9999 1", "-9998 1"});
+  lane.end_epoch();
+  CHECK(shown_of(lane) == "a 9997  1");
 }
 
 TEST_CASE("top_n shows a rank once per epoch, and nothing that has not changed") {
@@ -362,8 +592,9 @@ TEST_CASE("what top_n refuses") {
   CHECK(error("{order_by: price, n: 1, allowed_lateness: 1s}").starts_with("MR1020@"));
   CHECK(error("{order_by: price, n: 1, window: {tumbling: {size: 0s}}}").starts_with("MR1009@"));
   CHECK(error("{order_by: price, n: 1, key_by: price + 1}").starts_with("MR1013@"));
-  CHECK(error("{order_by: price, n: 1}", EdgeType::kUpsert).starts_with("MR1018@1:1 "));
-  CHECK(error("{order_by: price, n: 1}", EdgeType::kRetract).starts_with("MR1018@1:1 "));
+  CHECK(error("{order_by: price, n: 1}", EdgeType::kUpsert) ==
+        "MR1018@1:1 the input replaces rows, and top_n needs the replaced ones taken back; ");
+  CHECK(error("{order_by: price, n: 1, window: {global: {}}}", EdgeType::kRetract).starts_with("MR1018@1:43 "));
 }
 
 }  // namespace
