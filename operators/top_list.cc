@@ -86,10 +86,14 @@ bool TopList::remove(std::string_view order, std::string_view row, int64_t event
     if (same_time || found == entries_.end()) found = at;
   }
   if (found == entries_.end()) return false;
-  if (static_cast<size_t>(found - entries_.begin()) < shown_end_) shown_end_--;
-  keep_gone(*found);
-  entries_.erase(found);
+  remove_at(static_cast<size_t>(found - entries_.begin()));
   return true;
+}
+
+void TopList::remove_at(size_t index) {
+  if (index < shown_end_) shown_end_--;
+  keep_gone(entries_[index]);
+  entries_.erase(entries_.begin() + static_cast<ptrdiff_t>(index));
 }
 
 void TopList::drop_last() {

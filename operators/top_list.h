@@ -48,6 +48,7 @@ class TopList {
   // Takes a row out. Of those with these bytes one of this event time, if there is any; of those the latest arrival.
   // False: there is none. Precondition: the rule keeps all.
   bool remove(std::string_view order, std::string_view row, int64_t event_time_ms);
+  void remove_at(size_t index);
   // 1, 2, 3 …; with ties equal rows have one rank, and as many ranks behind it are left out.
   uint32_t rank(size_t index, const TopRule& rule) const;
 

@@ -98,6 +98,9 @@ bool TopNPlan::plan(const std::vector<Edge>& inputs, Diagnostics& diagnostics) {
   program_.with_rank = config_.rank.has_value();
   program_.emits_each = config_.emit.spec.mode == EmitMode::kEach;
   plan_output();
+  // (Two inputs may have a row each under one key.)
+  program_.identity.clear();
+  if (inputs.size() == 1) program_.identity = map_key_columns(input.key_columns, program_.columns);
   return true;
 }
 

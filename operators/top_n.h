@@ -26,6 +26,7 @@ struct TopProgram {
   std::vector<int> columns;          // of the input, those that are kept
   std::vector<Type> types;           // of these
   std::vector<int> key_columns;      // Edge::key_columns of the output
+  std::vector<int> identity;         // of the kept columns, those that identify a row of the input; empty: none do
 };
 
 std::unique_ptr<Operator> make_top_n_operator(std::shared_ptr<const TopProgram> program);

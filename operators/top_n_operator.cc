@@ -89,6 +89,9 @@ class TopN : public Operator {
   Status take(const Batch& batch, RowErrors& errors, Collector& out);
   // Puts row i of the piece at hand in, or takes it out. False: the list is as it was.
   bool apply(const Batch& batch, uint32_t i, RowErrors& errors);
+  // Takes row `row` of the batch out, whose bytes are in encoded_.
+  bool take_back(const Batch& batch, uint32_t row, TopList& list);
+  bool take_back_by_identity(uint32_t row, TopList& list);
   // A row that is taken back and the one in its place are one change, if they have one key.
   bool is_replaced_at_once(const Batch& batch, uint32_t i, uint32_t count) const;
   // Adds what has changed.
@@ -196,12 +199,46 @@ bool TopN::apply(const Batch& batch, uint32_t i, RowErrors& errors) {
   row_codec_.encode(columns_, row, encoded_);
   if (enters) {
     list.insert(order_key_, encoded_, batch.event_time_ms[row], rule());
-  } else if (!list.remove(order_key_, encoded_, batch.event_time_ms[row])) {
+  } else if (!take_back(batch, row, list)) {
     errors.entries.push_back({row, "takes back a row that is not there"});
     return false;
   }
   counters_.absorbed++;
   return true;
+}
+
+bool TopN::take_back(const Batch& batch, uint32_t row, TopList& list) {
+  if (list.remove(order_key_, encoded_, batch.event_time_ms[row])) return true;
+  return !program_->identity.empty() && take_back_by_identity(row, list);
+}
+
+// A sum of doubles that is merged from parts may come back other than it came in its last digits.
+bool TopN::take_back_by_identity(uint32_t row, TopList& list) {
+  const auto identity_of = [this](const std::vector<ColumnPtr>& columns) {
+    std::vector<ColumnPtr> parts;
+    for (int column : program_->identity) parts.push_back(columns[static_cast<size_t>(column)]);
+    return parts;
+  };
+  std::vector<Type> types;
+  for (int column : program_->identity) types.push_back(program_->types[static_cast<size_t>(column)]);
+  const RowCodec codec(std::move(types));
+  encoded_.clear();
+  codec.encode(identity_of(columns_), row, encoded_);
+  RowColumns rows(program_->types);
+  rows.begin(context_.arenas->take());
+  for (const TopList::Entry& entry : list.entries()) {
+    if (!rows.add(entry.row())) return false;
+  }
+  const std::vector<ColumnPtr> held = identity_of(rows.finish());
+  std::string identity;
+  for (uint32_t i = 0; i < list.entries().size(); i++) {
+    identity.clear();
+    codec.encode(held, i, identity);
+    if (identity != encoded_) continue;
+    list.remove_at(i);
+    return true;
+  }
+  return false;
 }
 
 Status TopN::show(TopState& state, Collector& out) {
