@@ -214,7 +214,7 @@ void KeyedLane::advance(int64_t watermark_ms) {
     const size_t before = out.shown.size();
     const Result<bool> advanced = operator_->advance(watermark_ms, options_.advance_rows, out);
     REQUIRE(advanced.is_ok());
-    CHECK(out.shown.size() - before <= std::max<size_t>(options_.advance_rows, 2));
+    CHECK(out.shown.size() - before <= std::max<size_t>(options_.advance_rows, 2) * options_.rows_per_result);
     done = *advanced;
     if (options_.cut_within) cut_within_epoch();
   }
@@ -234,7 +234,7 @@ void KeyedLane::flush() {
     const size_t before = out.shown.size();
     const Result<bool> flushed = operator_->flush(epoch_, options_.flush_rows, out);
     REQUIRE(flushed.is_ok());
-    CHECK(out.shown.size() - before <= std::max<size_t>(options_.flush_rows, 2));
+    CHECK(out.shown.size() - before <= std::max<size_t>(options_.flush_rows, 2) * options_.rows_per_result);
     done = *flushed;
   }
 }

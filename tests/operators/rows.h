@@ -80,6 +80,7 @@ class KeyedLane {
     bool emit_per_batch = false;
     size_t advance_rows = 1024;  // that one call of advance may emit
     bool cut_within = false;     // cut_within_epoch() at every chance
+    size_t rows_per_result = 1;  // that one result of the operator may be
   };
   KeyedLane(const OperatorPlan& plan, const Schema& input, Options options);
   KeyedLane(const OperatorPlan& plan, const Schema& input) : KeyedLane(plan, input, Options()) {}

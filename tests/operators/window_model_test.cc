@@ -1,13 +1,9 @@
-// Windows against a naive reference: random rows, watermarks, batches, cuts within and between epochs, restarts with
-// another number of lanes' shards, caches that hold nothing.
+// Windows that rows are assigned to against a naive reference.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <map>
-#include <random>
-#include <set>
 
-#include "rows.h"
+#include "window_model.h"
 
 namespace millrace {
 namespace {
@@ -18,13 +14,6 @@ const Schema kSchema = {{"key", Type(TypeKind::kString)},
                         {"big", Type(TypeKind::kBool)}};
 const Edge kInput{kSchema, EdgeType::kAppend, {}};
 
-struct Record {
-  std::string key;
-  int64_t amount;
-  int64_t time_ms;
-  int64_t watermark_ms;  // that it finds
-};
-
 struct Job {
   int64_t size_ms = 100;
   int64_t every_ms = 100;
@@ -32,9 +21,6 @@ struct Job {
   int64_t lateness_ms = 0;
   std::string emit = "close";  // close, silent, final, each, count, when, discard
   bool custom = false;
-  int64_t span_ms = 3000;
-  int64_t delay_ms = 40;
-  size_t keys = 12;
 };
 
 std::string yaml(const Job& job) {
@@ -67,29 +53,11 @@ std::string yaml(const Job& job) {
          "count()}\n";
 }
 
-std::vector<Record> random_records(std::mt19937_64& random, size_t n, const Job& job) {
-  std::vector<Record> records;
-  int64_t largest = kNoTime;
-  for (size_t i = 0; i < n; i++) {
-    Record record;
-    record.key = "k" + std::to_string(random() % job.keys);
-    record.amount = static_cast<int64_t>(random() % 10);
-    const int64_t now = job.span_ms * static_cast<int64_t>(i) / static_cast<int64_t>(n) - job.span_ms / 3;
-    const int64_t behind = random() % 10 == 0 ? 400 : 60;
-    record.time_ms = now - static_cast<int64_t>(random() % static_cast<uint64_t>(behind));
-    record.watermark_ms = largest == kNoTime ? kNoTime : largest - job.delay_ms - 1;
-    largest = std::max(largest, record.time_ms);
-    records.push_back(record);
-  }
-  return records;
-}
-
-// The rules, record by record, without any of the operator's means.
-class Reference {
+class Reference : public WindowReference {
  public:
   explicit Reference(const Job& job) : job_(job) {}
 
-  void add(const Record& record) {
+  void add(const WindowRecord& record) override {
     advance(record.watermark_ms);
     bool taken = false;
     for (const auto& [start, end] : windows_of(record.time_ms)) {
@@ -114,7 +82,7 @@ class Reference {
     if (!taken) late++;
   }
 
-  void advance(int64_t watermark_ms) {
+  void advance(int64_t watermark_ms) override {
     if (job_.emit == "each" || job_.emit == "update") return;
     for (auto& [id, window] : windows_) {
       if (window.closed || due(std::get<0>(id)) > watermark_ms) continue;
@@ -123,16 +91,13 @@ class Reference {
     }
   }
 
-  void end_epoch() {
+  void end_epoch() override {
     if (job_.emit != "update") return;
     for (const Id& id : touched_) {
       expected.insert(text(id, windows_[id]));
     }
     touched_.clear();
   }
-
-  std::multiset<std::string> expected;
-  size_t late = 0;
 
  private:
   using Id = std::tuple<int64_t, int64_t, std::string>;  // end, start, key
@@ -171,88 +136,18 @@ class Reference {
   std::set<Id> touched_;
 };
 
-struct Run {
-  size_t batch = 64;
-  size_t epoch = 300;  // records
-  bool restart = false;
-  size_t cache_bytes = 1 << 20;
-  size_t advance_rows = 1024;
-  bool cut_within = false;
-};
-
-std::vector<Run> all_runs() {
-  return {{64, 300, false, 1 << 20, 1024, false}, {1, 100, true, 1 << 20, 1024, false},
-          {1000, 5000, false, 1 << 20, 2, false}, {37, 90, true, 1, 3, true},
-          {500, 500, true, 1 << 20, 1024, false}, {7, 50, false, 16 << 10, 5, true}};
-}
-
-void check(const Job& job, const Run& run, uint64_t seed) {
+void check(const Job& job, const WindowRun& run, uint64_t seed) {
   CAPTURE(yaml(job));
   CAPTURE(seed);
-  CAPTURE(run.batch);
-  CAPTURE(run.epoch);
   std::mt19937_64 random(seed);
-  const std::vector<Record> records = random_records(random, 1500, job);
+  const std::vector<WindowRecord> records = random_records(random, {});
   const auto plan = planned(yaml(job), kInput);
   plan->keep_late_rows();
-  KeyedLane::Options options;
-  options.shards = 3;
-  options.cache_bytes = run.cache_bytes;
-  options.advance_rows = run.advance_rows;
-  options.cut_within = run.cut_within;
-  KeyedLane lane(*plan, kSchema, options);
+  const auto row_of = [](const WindowRecord& record) {
+    return Row{record.key, record.amount, record.time_ms * 1000, record.amount >= 8};
+  };
   Reference reference(job);
-  size_t late = 0;
-  for (size_t begin = 0; begin < records.size();) {
-    const size_t epoch_end = std::min(records.size(), (begin / run.epoch + 1) * run.epoch);
-    const size_t end = std::min(epoch_end, begin + 1 + random() % run.batch);
-    std::vector<Row> rows;
-    std::vector<int64_t> times, watermarks;
-    for (size_t i = begin; i < end; i++) {
-      const Record& record = records[i];
-      rows.push_back({record.key, record.amount, record.time_ms * 1000, record.amount >= 8});
-      times.push_back(record.time_ms);
-      watermarks.push_back(record.watermark_ms);
-      reference.add(record);
-    }
-    lane.process(with_watermarks(make_batch(kSchema, rows, times), watermarks));
-    begin = end;
-    if (random() % 4 == 0) {
-      // A watermark may be told between two batches.
-      const int64_t watermark_ms = begin < records.size() ? records[begin].watermark_ms : watermarks.back();
-      lane.advance(watermark_ms);
-      reference.advance(watermark_ms);
-    }
-    if (end < epoch_end) continue;
-    lane.end_epoch();
-    reference.end_epoch();
-    if (!run.restart) continue;
-    late += lane.instance().counters().late;
-    lane.restart();
-    CHECK(lane.instance().restored_watermark_ms() >= watermarks.back());
-  }
-  lane.advance(kEndOfTime);
-  reference.advance(kEndOfTime);
-  lane.end_epoch();
-  reference.end_epoch();
-  std::multiset<std::string> actual;
-  for (const Shown& row : lane.out.shown) {
-    actual.insert(to_text(row.row) + (job.emit == "update" ? "" : " @" + std::to_string(row.time_ms)));
-  }
-  CHECK(lane.out.failed.empty());
-  CHECK(late + lane.instance().counters().late == reference.late);
-  CHECK(lane.out.late.size() == reference.late);
-  if (actual == reference.expected) return;
-  std::vector<std::string> missing, extra;
-  std::set_difference(reference.expected.begin(), reference.expected.end(), actual.begin(), actual.end(),
-                      std::back_inserter(missing));
-  std::set_difference(actual.begin(), actual.end(), reference.expected.begin(), reference.expected.end(),
-                      std::back_inserter(extra));
-  CAPTURE(missing.size());
-  CAPTURE(extra.size());
-  if (!missing.empty()) CAPTURE(missing.front());
-  FAIL_CHECK("missing " << (missing.empty() ? "" : missing.front()) << ", extra "
-                        << (extra.empty() ? "" : extra.front()));
+  check_windows({*plan, kSchema, row_of, job.emit != "update"}, records, run, random, reference);
 }
 
 void check_all(Job job) {
@@ -261,7 +156,7 @@ void check_all(Job job) {
     for (const int64_t lateness_ms : {int64_t{0}, int64_t{130}}) {
       job.lateness_ms = lateness_ms;
       uint64_t seed = 1;
-      for (const Run& run : all_runs()) check(job, run, seed++);
+      for (const WindowRun& run : all_window_runs()) check(job, run, seed++);
     }
   }
 }
@@ -288,7 +183,7 @@ TEST_CASE("windows in update mode are what the rules say") {
       job.lateness_ms = lateness_ms;
       uint64_t seed = 1;
       // A cut within the epoch shows what it has.
-      for (const Run& run : all_runs()) {
+      for (const WindowRun& run : all_window_runs()) {
         if (!run.cut_within) check(job, run, seed++);
       }
     }
