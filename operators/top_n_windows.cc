@@ -1,6 +1,7 @@
 #include "operators/top_n_windows.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "operators/order_key.h"
 #include "operators/projection.h"
@@ -35,6 +36,7 @@ class TopRows : public Collector {
  private:
   Status read(const Batch& batch, uint32_t row, std::vector<TopRow>& rows) const;
   Status show_changes(const Batch& batch, uint32_t row);
+  void find_stays();
   Status add(const Batch& batch, uint32_t row, const TopRow& top, Change change);
 
   const TopProgram& program_;
@@ -43,6 +45,8 @@ class TopRows : public Collector {
   Collector* next_ = nullptr;
   uint64_t emitted_ = 0;
   std::vector<TopRow> before_, after_;
+  std::vector<const TopRow*> left_, entered_;
+  std::vector<uint8_t> stays_;  // by position in before_, then in after_
 };
 
 Status TopRows::emit(Batch batch) {
@@ -69,26 +73,46 @@ Status TopRows::read(const Batch& batch, uint32_t row, std::vector<TopRow>& rows
   return Status::ok();
 }
 
-// The rows of before_ that are not in after_ leave, those of after_ that are not in before_ enter. Both are in order;
-// a row that stays has the same bytes and, if that is shown, the same rank.
+// The rows of before_ that are not in after_ leave, those of after_ that are not in before_ enter.
 Status TopRows::show_changes(const Batch& batch, uint32_t row) {
-  size_t old = 0;
-  const auto leave = [&] { return add(batch, row, before_[old++], Change::kRetract); };
-  for (const TopRow& top : after_) {
-    bool stays = false;
-    while (!stays && old < before_.size() && before_[old].order <= top.order) {
-      stays = before_[old].row == top.row && before_[old].order == top.order &&
-              (!program_.with_rank || before_[old].rank == top.rank);
-      if (stays) {
-        old++;
-      } else {
-        MR_RETURN_IF_ERROR(leave());
-      }
-    }
-    if (!stays) MR_RETURN_IF_ERROR(add(batch, row, top, Change::kInsert));
+  find_stays();
+  for (size_t i = 0; i < before_.size(); i++) {
+    if (stays_[i] == 0) MR_RETURN_IF_ERROR(add(batch, row, before_[i], Change::kRetract));
   }
-  while (old < before_.size()) MR_RETURN_IF_ERROR(leave());
+  for (size_t i = 0; i < after_.size(); i++) {
+    if (stays_[before_.size() + i] == 0) MR_RETURN_IF_ERROR(add(batch, row, after_[i], Change::kInsert));
+  }
   return Status::ok();
+}
+
+// A row that stays has the same bytes and, if that is shown, the same rank. Rows that rank equal may stand in another
+// order than before, where windows are put together of parts.
+void TopRows::find_stays() {
+  stays_.assign(before_.size() + after_.size(), 0);
+  const auto key = [this](const TopRow& top) {
+    return std::tuple(top.order, top.row, program_.with_rank ? top.rank : 0);
+  };
+  size_t same = 0;  // at the beginning
+  for (const size_t n = std::min(before_.size(), after_.size()); same < n; same++) {
+    if (key(before_[same]) != key(after_[same])) break;
+    stays_[same] = stays_[before_.size() + same] = 1;
+  }
+  const auto by_key = [&](const TopRow* a, const TopRow* b) { return key(*a) < key(*b); };
+  left_.clear();
+  entered_.clear();
+  for (size_t i = same; i < before_.size(); i++) left_.push_back(&before_[i]);
+  for (size_t i = same; i < after_.size(); i++) entered_.push_back(&after_[i]);
+  std::sort(left_.begin(), left_.end(), by_key);
+  std::sort(entered_.begin(), entered_.end(), by_key);
+  auto entered = entered_.begin();
+  for (const TopRow* left : left_) {
+    while (entered != entered_.end() && by_key(*entered, left)) ++entered;
+    if (entered == entered_.end()) break;
+    if (by_key(left, *entered)) continue;
+    stays_[static_cast<size_t>(left - before_.data())] = 1;
+    stays_[before_.size() + static_cast<size_t>(*entered - after_.data())] = 1;
+    ++entered;
+  }
 }
 
 Status TopRows::add(const Batch& batch, uint32_t row, const TopRow& top, Change change) {
