@@ -17,8 +17,9 @@ class CountWindows : public KeyWindowKind {
     window.rows_since++;
     const auto rows = AccumulatorSet::header(window.block).rows();
     const bool full = rows >= static_cast<uint64_t>(parts_.program.window.count);
-    if (full || parts_.program.emit.mode == EmitMode::kEach) {
-      MR_RETURN_IF_ERROR(show(row.key, window, row.at(kNoTime)));
+    const bool each = parts_.program.emit.mode == EmitMode::kEach;
+    if (full || each) {
+      MR_RETURN_IF_ERROR(show(row.key, window, row.at(each ? row.time_ms : kNoTime)));
     }
     if (!full) return taken;
     taken.fired = 1;

@@ -57,10 +57,12 @@ class SessionWindows : public KeyWindowKind {
 // next, which ends where that begins.
 SessionWindows::Join SessionWindows::join(const KeyWindows& windows, const KeyWindowRow& row) const {
   Join join;
+  KeyWindow alone;
+  alone.bounds = {row.time_ms, row.time_ms + row.gap_ms};
+  alone.newest_ms = row.time_ms;
+  alone.gap_ms = row.gap_ms;
   KeyWindow& result = join.result;
-  result.bounds = {row.time_ms, row.time_ms + row.gap_ms};
-  result.newest_ms = row.time_ms;
-  result.gap_ms = row.gap_ms;
+  result = alone;
   bool any = false;
   for (size_t i = 0; i < windows.windows.size(); i++) {
     const KeyWindow& window = windows.windows[i];
@@ -74,8 +76,13 @@ SessionWindows::Join SessionWindows::join(const KeyWindows& windows, const KeyWi
     if (!fits(start_ms, newest_ms)) {
       if (window.bounds.start_ms > row.time_ms) {
         result.bounds.end_ms = std::min(result.bounds.end_ms, window.bounds.start_ms);
+        if (any) break;
+      } else if (any) {
+        // The row stands where a session ends and this one begins, and the two are not one: it belongs to this one.
+        result = alone;
+        any = false;
+        i--;
       }
-      if (any) break;
       continue;
     }
     if (!any) join.first = i;
@@ -161,7 +168,7 @@ KeyWindow& SessionWindows::replace(KeyWindows& windows, Join join, void* block) 
 }
 
 Status SessionWindows::show_row(KeyWindow& window, const KeyWindowRow& row) {
-  if (emit_.mode == EmitMode::kEach) return show(row.key, window, row.at(kNoTime));
+  if (emit_.mode == EmitMode::kEach) return show(row.key, window, row.at(row.time_ms));
   if (window.fired) {
     if (emit_.mode != EmitMode::kClose || !emit_.late_updates) return Status::ok();
     return show(row.key, window, row.at(window.bounds.end_ms - 1));
