@@ -143,7 +143,9 @@ void HoppingOperator::note_changed(size_t i) {
 
 // Ends of the windows of a late row that have fired and are still open for it.
 std::vector<int64_t> HoppingOperator::fired_ends(const Batch& batch, size_t i) const {
-  const int64_t watermark_ms = batch.watermark_ms != nullptr ? batch.watermark_ms[rows_.rows()[i]] : time_ms_;
+  const uint32_t row = rows_.rows()[i];
+  const int64_t found_ms = batch.watermark_ms != nullptr ? batch.watermark_ms[row] : time_ms_;
+  const int64_t watermark_ms = shard_times_.of(batch.shards[row], found_ms);
   const WindowBounds& slice = rows_.windows()[i];
   std::vector<int64_t> ends;
   const int64_t last_ms = std::min(times_.last_end(slice), watermark_ms + 1);

@@ -37,7 +37,8 @@ Status PaneOperator::open(const OperatorContext& context) {
   if (sets) {
     MR_RETURN_IF_ERROR(fold_.open_sets(context, table_.cache(), context.cache_bytes / 2, table_.time_bytes()));
   }
-  time_ms_ = progress_.restored_ms();
+  time_ms_ = progress_.reached_ms();
+  shard_times_.restore(progress_, context.shards);
   for (size_t i = 0; times_.fires() && i < table_.shards(); i++) {
     const TimeProgress::Shard& shard = progress_.shard(i);
     MR_RETURN_IF_ERROR(start(i, times_.fired_end_ms(shard.time_ms), shard.resume));
@@ -45,7 +46,7 @@ Status PaneOperator::open(const OperatorContext& context) {
   return Status::ok();
 }
 
-int64_t PaneOperator::restored_watermark_ms() const { return in_processing_time() ? kNoTime : progress_.restored_ms(); }
+int64_t PaneOperator::restored_watermark_ms() const { return in_processing_time() ? kNoTime : progress_.reached_ms(); }
 
 int64_t PaneOperator::output_delay_ms() const {
   return !in_processing_time() && program_->emit.mode == EmitMode::kFinal ? times_.lateness_ms() : 0;
@@ -67,7 +68,7 @@ Result<uint32_t> PaneOperator::consume(const Batch& batch, uint32_t begin, size_
   if (!in_batch_) MR_RETURN_IF_ERROR(begin_batch(batch, out));
   uint32_t at = begin;
   for (bool due = false; !due && at < batch.live();) {
-    WindowRows::Now now{time_ms_, next_due_ms(), 0};
+    WindowRows::Now now{time_ms_, next_due_ms(), 0, shard_times_.any() ? &shard_times_ : nullptr};
     if (in_processing_time()) {
       // Never into a window that has fired, even if the clock was set back.
       now.clock_ms = std::max(context_.clock->wall_ms(), time_ms_ == kNoTime ? kNoTime : time_ms_ + 1);
@@ -170,11 +171,15 @@ Result<bool> PaneOperator::advance_time(int64_t time_ms, size_t max_rows, Collec
     if (end_ms == kNoEnd || times_.due_of_window_ms(end_ms) > time_ms) break;
     if (budget == 0) return false;
     const int64_t due_ms = times_.due_of_window_ms(end_ms);
+    // Until every shard has fired, the others are behind (remember_time).
+    if (time_ms == kEndOfTime) {
+      note_end(end_ms, due_ms);
+    } else {
+      time_ms_ = std::max(time_ms_, due_ms);
+    }
     size_t fired = 0;
     MR_RETURN_IF_ERROR(fire(end_ms, due_ms, std::min(budget, AggregateOutput::kMaxRows / rows_per_key()), &fired, out));
     budget -= std::min(budget, std::max<size_t>(fired, 1));
-    // Until every shard has fired, the others are behind (remember_time).
-    if (due_ms != kEndOfTime) time_ms_ = std::max(time_ms_, due_ms);
   }
   // The end of the input makes no key old, and leaves the time where it was.
   if (time_ms == kEndOfTime) return true;
@@ -186,7 +191,26 @@ Result<bool> PaneOperator::advance_time(int64_t time_ms, size_t max_rows, Collec
 // Everything due until then has fired.
 void PaneOperator::pass_time(int64_t time_ms) {
   time_ms_ = std::max(time_ms_, time_ms);
+  shard_times_.pass(time_ms_);
   if (times_.fires()) pass(times_.fired_end_ms(time_ms_));
+}
+
+// At the end of the input a shard comes as far as its own windows do, wherever the others are.
+void PaneOperator::note_end(int64_t end_ms, int64_t due_ms) {
+  if (due_ms == kEndOfTime) return;
+  for (size_t i = 0; i < progress_.shards(); i++) {
+    if (next_end(i) == end_ms) shard_times_.note(progress_.shard_id(i), due_ms);
+  }
+}
+
+// By every shard.
+int64_t PaneOperator::reached_ms() const {
+  if (!shard_times_.any()) return time_ms_;
+  int64_t reached_ms = kEndOfTime;
+  for (size_t i = 0; i < progress_.shards(); i++) {
+    reached_ms = std::min(reached_ms, shard_times_.of(progress_.shard_id(i), time_ms_));
+  }
+  return reached_ms;
 }
 
 int64_t PaneOperator::next_clock_ms() const {
@@ -199,12 +223,13 @@ Result<bool> PaneOperator::advance_clock(int64_t now_ms, size_t max_rows, Collec
 }
 
 Result<bool> PaneOperator::flush(uint64_t, size_t, Collector&) {
-  if (!program_->window.has_bounds() || time_ms_ == kNoTime) return true;
+  const int64_t time_ms = reached_ms();
+  if (!program_->window.has_bounds() || time_ms == kNoTime) return true;
   // What does not fit into this epoch is taken out in a later one; but something is, in each.
   if (expired_ && is_full()) return true;
   expired_ = true;
   // What has not fired has not expired, whatever an advance under way has come to.
-  int64_t end_ms = time_ms_ + 1 - times_.lateness_ms();
+  int64_t end_ms = time_ms + 1 - times_.lateness_ms();
   if (times_.fires()) end_ms = std::min(end_ms, first_end() - 1);
   MR_ASSIGN(const bool done, table_.expire(times_.last_pane_end(end_ms), kExpiredPerStep));
   if (done && fold_.members() != nullptr) MR_RETURN_IF_ERROR(fold_.members()->expire(end_ms));
@@ -215,7 +240,8 @@ void PaneOperator::remember_time() {
   for (size_t i = 0; i < progress_.shards(); i++) {
     const int64_t end_ms = times_.fires() ? next_end(i) : kNoEnd;
     const int64_t due_ms = end_ms == kNoEnd ? kEndOfTime : times_.due_of_window_ms(end_ms);
-    progress_.set(i, {due_ms <= time_ms_ ? due_ms - 1 : time_ms_, times_.fires() ? resume(i) : std::string()});
+    const int64_t time_ms = shard_times_.of(progress_.shard_id(i), time_ms_);
+    progress_.set(i, {due_ms <= time_ms ? due_ms - 1 : time_ms, times_.fires() ? resume(i) : std::string()});
   }
 }
 

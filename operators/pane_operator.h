@@ -101,8 +101,9 @@ class PaneOperator : public Operator {
   std::vector<void*> states_;  // of the pairs of rows_
   bool has_watermark_ = false;
   // How far the time of the windows has come: the watermark, or the clock. Everything due until then has fired, except
-  // what an advance under way has still to visit.
+  // what an advance under way has still to visit. In some shards more has: at the end of an input.
   int64_t time_ms_ = kNoTime;
+  ShardTimes shard_times_;
 
  private:
   Status begin_batch(const Batch& batch, Collector& out);
@@ -113,6 +114,8 @@ class PaneOperator : public Operator {
   void pass_time(int64_t time_ms);
   int64_t next_due_ms() const;
   void remember_time();
+  int64_t reached_ms() const;
+  void note_end(int64_t end_ms, int64_t due_ms);
 
   TimeProgress progress_;
   ArenaPtr batch_arena_;  // of a batch that is not consumed yet

@@ -57,6 +57,12 @@ Status TimeProgress::open(const OperatorContext& context) {
   return Status::ok();
 }
 
+int64_t TimeProgress::reached_ms() const {
+  int64_t reached_ms = kEndOfTime;
+  for (const Shard& shard : current_) reached_ms = std::min(reached_ms, shard.time_ms);
+  return current_.empty() ? kNoTime : reached_ms;
+}
+
 void TimeProgress::set_all(int64_t time_ms) {
   for (Shard& shard : current_) {
     shard.time_ms = time_ms;
@@ -70,6 +76,29 @@ void TimeProgress::cut(DeltaBuilder& delta) {
     delta.put(shard_id(i), operator_id_, kKey, encode(current_[i]));
     written_[i] = current_[i];
   }
+}
+
+void ShardTimes::restore(const TimeProgress& progress, uint32_t shards) {
+  shards_ = shards;
+  ahead_.clear();
+  const int64_t reached_ms = progress.reached_ms();
+  for (size_t i = 0; i < progress.shards(); i++) {
+    const int64_t time_ms = progress.shard(i).time_ms;
+    if (time_ms > reached_ms) note(progress.shard_id(i), time_ms);
+  }
+}
+
+void ShardTimes::note(uint16_t shard, int64_t time_ms) {
+  if (ahead_.empty()) {
+    ahead_.assign(shards_, kNoTime);
+    furthest_ms_ = kNoTime;
+  }
+  ahead_[shard] = std::max(ahead_[shard], time_ms);
+  furthest_ms_ = std::max(furthest_ms_, time_ms);
+}
+
+void ShardTimes::pass(int64_t lane_ms) {
+  if (lane_ms >= furthest_ms_) ahead_.clear();
 }
 
 }  // namespace millrace

@@ -3,6 +3,7 @@
 // since a shard may find itself on another lane, beside others, after a restart. An instance belongs to its lane.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,8 @@ class TimeProgress {
   Status open(const OperatorContext& context);
   // The furthest that any shard had come; kNoTime: none.
   int64_t restored_ms() const { return restored_ms_; }
+  // How far all of them had come; kNoTime: some had not begun. Behind the end of an input they are apart (ShardTimes).
+  int64_t reached_ms() const;
 
   struct Shard {
     int64_t time_ms = kNoTime;
@@ -39,6 +42,29 @@ class TimeProgress {
   std::vector<Shard> current_;
   std::vector<Shard> written_;
   int64_t restored_ms_ = kNoTime;
+};
+
+// ShardTimes: shards that are ahead of their lane. At the end of an input each shard does what it has still to do; when
+// the last of that was due, not what other shards of the lane have done, decides what is late for it in a later run. So
+// results do not depend on which shards share a lane. Belongs to its lane.
+class ShardTimes {
+ public:
+  // Shards that had come further than progress.reached_ms(), which is where the lane is.
+  void restore(const TimeProgress& progress, uint32_t shards);
+  // The shard has come this far.
+  void note(uint16_t shard, int64_t time_ms);
+  // The lane has: what is not ahead of it is forgotten.
+  void pass(int64_t lane_ms);
+  // How far the shard has come when its lane has come to lane_ms.
+  int64_t of(uint16_t shard, int64_t lane_ms) const {
+    return ahead_.empty() ? lane_ms : std::max(ahead_[shard], lane_ms);
+  }
+  bool any() const { return !ahead_.empty(); }
+
+ private:
+  std::vector<int64_t> ahead_;  // by shard; empty: none is
+  int64_t furthest_ms_ = kNoTime;
+  uint32_t shards_ = 0;
 };
 
 }  // namespace millrace

@@ -263,7 +263,7 @@ Result<bool> WindowOperator::advance_clock(int64_t now_ms, size_t max_rows, Coll
 Status WindowOperator::show_due_window(const DueTimer& timer) {
   const WindowTable::Entry window = with_start(table_.parse(timer.key));
   // A window that has fired since was shown then.
-  if (times_.has_fired(window.window, time_ms_)) return Status::ok();
+  if (times_.has_fired(window.window, shard_times_.of(timer.shard, time_ms_))) return Status::ok();
   void* state = nullptr;
   MR_RETURN_IF_ERROR(table_.look_up(&window.key, &timer.shard, &window.window, 1, &state));
   if (AccumulatorSet::header(state).rows() == 0) {

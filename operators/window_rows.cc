@@ -52,37 +52,43 @@ bool WindowRows::take(const Batch& batch, const ArenaPtr& arena, uint32_t* index
   facts_ = {};
   deadline_ms_ = now.deadline_ms;
   watermark_ms_ = now.watermark_ms;
+  shards_ = now.shards;
   const bool single = assigner_.is_single() || sliced_;
   const bool processing = program_.window.processing_time;
   for (const uint32_t live = batch.live(); *index < live; ++*index) {
     const uint32_t row = batch.row(*index);
     if (row < skip_.size() && skip_[row] != 0) continue;
-    const int64_t time_ms = processing ? now.clock_ms : batch.event_time_ms[row];
+    int64_t time_ms = processing ? now.clock_ms : batch.event_time_ms[row];
     const int64_t watermark_ms =
         processing || batch.watermark_ms == nullptr ? watermark_ms_ : std::max(watermark_ms_, batch.watermark_ms[row]);
     if (watermark_ms >= deadline_ms_ && deadline_ms_ != kEndOfTime) return true;
     watermark_ms_ = watermark_ms;
+    int64_t found_ms = watermark_ms;
+    if (shards_ != nullptr) {
+      found_ms = shards_->of(batch.shards[row], watermark_ms);
+      if (processing && found_ms != kNoTime) time_ms = std::max(time_ms, found_ms + 1);
+    }
     if (program_.ttl_ms > 0) deadline_ms_ = std::min(deadline_ms_, time_ms + program_.ttl_ms + 1);
     if (single) {
       if (rows_.size() == kMaxPairs) return false;
       const WindowBounds pane = sliced_ ? times_.slice_of(time_ms) : assigner_.assign_single(time_ms);
-      if (add_pair(row, pane, watermark_ms)) {
+      if (add_pair(row, pane, found_ms)) {
         taken_rows_++;
       } else {
-        add_late(batch, arena, row, times_.last_window(pane));
+        add_late(batch, arena, row, times_.last_window(pane), found_ms);
       }
       continue;
     }
     const std::vector<WindowBounds>& panes = assigner_.assign(row, time_ms);
     if (rows_.size() + panes.size() > kMaxPairs) return false;
     bool taken = false;
-    for (const WindowBounds& pane : panes) taken = add_pair(row, pane, watermark_ms) || taken;
+    for (const WindowBounds& pane : panes) taken = add_pair(row, pane, found_ms) || taken;
     if (taken) {
       taken_rows_++;
     } else if (panes.empty()) {
       windowless_rows_++;
     } else {
-      add_late(batch, arena, row, panes.back());
+      add_late(batch, arena, row, panes.back(), found_ms);
     }
   }
   return false;
@@ -90,7 +96,7 @@ bool WindowRows::take(const Batch& batch, const ArenaPtr& arena, uint32_t* index
 
 // False: the row is late for it.
 inline bool WindowRows::add_pair(uint32_t row, const WindowBounds& pane, int64_t watermark_ms) {
-  if (facts_.pane != pane) {
+  if (facts_.pane != pane || shards_ != nullptr) {
     facts_.pane = pane;
     facts_.expiry_ms = times_.expiry_ms(pane);
     if (facts_.expiry_ms > watermark_ms) deadline_ms_ = std::min(deadline_ms_, times_.next_due_ms(pane, watermark_ms));
@@ -109,9 +115,10 @@ inline bool WindowRows::add_pair(uint32_t row, const WindowBounds& pane, int64_t
   return true;
 }
 
-void WindowRows::add_late(const Batch& batch, const ArenaPtr& arena, uint32_t row, const WindowBounds& last) {
+void WindowRows::add_late(const Batch& batch, const ArenaPtr& arena, uint32_t row, const WindowBounds& last,
+                          int64_t watermark_ms) {
   late_count_++;
-  if (program_.keep_late) late_.add(batch, arena, row, last, watermark_ms_);
+  if (program_.keep_late) late_.add(batch, arena, row, last, watermark_ms);
 }
 
 }  // namespace millrace

@@ -9,6 +9,7 @@
 #include "operators/aggregate_program.h"
 #include "operators/late_rows.h"
 #include "operators/operator.h"
+#include "operators/time_progress.h"
 #include "operators/window_assigner.h"
 #include "operators/window_times.h"
 
@@ -32,6 +33,8 @@ class WindowRows {
     int64_t watermark_ms = kNoTime;    // rows find at least this one (in processing time: how far the clock has come)
     int64_t deadline_ms = kEndOfTime;  // the first timer due
     int64_t clock_ms = 0;              // processing time: the time of the rows
+    // Shards whose rows find more than the others (in processing time: have a time behind that); nullptr: none.
+    const ShardTimes* shards = nullptr;
   };
   // Takes rows from live row *index on, which moves on, until the pairs are as many as fit, or a row finds a watermark
   // at which a timer is due, also of a window that an earlier row has come to. True: that is why.
@@ -67,7 +70,8 @@ class WindowRows {
     int64_t expiry_ms = kNoTime;
   };
   bool add_pair(uint32_t row, const WindowBounds& pane, int64_t watermark_ms);
-  void add_late(const Batch& batch, const ArenaPtr& arena, uint32_t row, const WindowBounds& last);
+  void add_late(const Batch& batch, const ArenaPtr& arena, uint32_t row, const WindowBounds& last,
+                int64_t watermark_ms);
 
   const AggregateProgram& program_;
   const WindowTimes& times_;
@@ -80,6 +84,7 @@ class WindowRows {
   ColumnPtr when_column_;
   std::vector<uint8_t> skip_;  // per physical row; empty: none
   PaneFacts facts_;
+  const ShardTimes* shards_ = nullptr;
   int64_t deadline_ms_ = kEndOfTime;
   int64_t watermark_ms_ = kNoTime;
 
