@@ -41,7 +41,8 @@ class HoppingOperator : public PaneOperator {
 
   void fold_range(const Batch& batch, size_t begin, size_t end, RowErrors& failed);
   Status fold_late(const Batch& batch, size_t i, RowErrors& failed, Collector& out);
-  Status show_late(const Batch& batch, size_t i, const std::vector<void*>& before, Collector& out);
+  Status show_late(const Batch& batch, size_t i, const std::vector<int64_t>& ends, const std::vector<void*>& before,
+                   Collector& out);
   std::vector<int64_t> fired_ends(const Batch& batch, size_t i) const;
   void note_changed(size_t i);
 
@@ -54,13 +55,15 @@ class HoppingOperator : public PaneOperator {
   Status replace_stale(size_t index, int64_t end_ms);
   Status fire_cached(size_t index, int64_t end_ms, size_t limit);
   Status fire_from_state(size_t index, int64_t end_ms, size_t limit);
-  // The slices of one key in the window that ends there, in order; nullptr where there is none.
-  Status read_slices(std::string_view key, uint16_t shard, int64_t end_ms);
-  bool merge_read(void* block) const;
+  WindowBounds window_of(int64_t end_ms) const { return {end_ms - program_->window.size_ms, end_ms}; }
+  // The slices of one key in a stretch of time, in order; nullptr where there is none.
+  Status read_slices(std::string_view key, uint16_t shard, const WindowBounds& stretch);
+  // Those of them that a window has. False: they do not fit.
+  bool merge_read(const WindowBounds& window, void* block) const;
   void add_result(std::string_view key, int64_t end_ms, void* block, bool fits);
   void* take_block();
   void release_blocks();
-  std::vector<WindowBounds> slices_of(int64_t end_ms) const;
+  std::vector<WindowBounds> slices_of(const WindowBounds& stretch) const;
   void begin_output(size_t rows);
 
   AggregateOutput output_;
@@ -72,6 +75,7 @@ class HoppingOperator : public PaneOperator {
   size_t blocks_used_ = 0;
   std::vector<void*> shown_;
   std::vector<uint32_t> shown_rows_;
+  std::vector<WindowBounds> read_bounds_;
   std::vector<const void*> read_;
   std::vector<WindowTable::Entry> entries_;
   ArenaPtr keys_arena_;
@@ -159,28 +163,33 @@ Status HoppingOperator::fold_late(const Batch& batch, size_t i, RowErrors& faile
   const WindowTable::Entry slice = table_.entry(states_[i]);
   std::vector<void*> before;
   release_blocks();
-  if (program_->gives_retractions) {
-    for (const int64_t end_ms : fired_ends(batch, i)) {
-      MR_RETURN_IF_ERROR(read_slices(slice.key, slice.shard, end_ms));
+  const std::vector<int64_t> ends = fired_ends(batch, i);
+  if (program_->gives_retractions && !ends.empty()) {
+    MR_RETURN_IF_ERROR(read_slices(slice.key, slice.shard, {window_of(ends.front()).start_ms, ends.back()}));
+    for (const int64_t end_ms : ends) {
       void* block = take_block();
-      before.push_back(merge_read(block) && AccumulatorSet::header(block).rows() > 0 ? block : nullptr);
+      const bool fits = merge_read(window_of(end_ms), block);
+      before.push_back(fits && AccumulatorSet::header(block).rows() > 0 ? block : nullptr);
     }
   }
   const size_t failed_before = failed.entries.size();
   fold_range(batch, i, i + 1, failed);
-  return failed.entries.size() > failed_before ? Status::ok() : show_late(batch, i, before, out);
+  return failed.entries.size() > failed_before ? Status::ok() : show_late(batch, i, ends, before, out);
 }
 
-Status HoppingOperator::show_late(const Batch& batch, size_t i, const std::vector<void*>& before, Collector& out) {
+Status HoppingOperator::show_late(const Batch& batch, size_t i, const std::vector<int64_t>& ends,
+                                  const std::vector<void*>& before, Collector& out) {
   const WindowTable::Entry slice = table_.entry(states_[i]);
   const uint32_t row = rows_.rows()[i];
   const int64_t watermark_ms = batch.watermark_ms != nullptr ? batch.watermark_ms[row] : time_ms_;
-  const std::vector<int64_t> ends = fired_ends(batch, i);
   const auto add = [&](int64_t end_ms, Change change) {
     const uint32_t added = output_.add_row(slice.key, change, end_ms - 1, watermark_ms, row);
-    output_.set_window(added, {end_ms - program_->window.size_ms, end_ms});
+    output_.set_window(added, window_of(end_ms));
     return added;
   };
+  if (ends.empty()) return Status::ok();
+  // Once: the windows have most of them in common.
+  MR_RETURN_IF_ERROR(read_slices(slice.key, slice.shard, {window_of(ends.front()).start_ms, ends.back()}));
   const size_t piece = AggregateOutput::kMaxRows / rows_per_key();
   for (size_t begin = 0; begin < ends.size(); begin += piece) {
     begin_output(std::min(piece, ends.size() - begin) * rows_per_key());
@@ -189,9 +198,8 @@ Status HoppingOperator::show_late(const Batch& batch, size_t i, const std::vecto
         shown_.push_back(before[w]);
         shown_rows_.push_back(add(ends[w], Change::kRetract));
       }
-      MR_RETURN_IF_ERROR(read_slices(slice.key, slice.shard, ends[w]));
       void* block = take_block();
-      const bool fits = merge_read(block);
+      const bool fits = merge_read(window_of(ends[w]), block);
       const uint32_t added = add(ends[w], Change::kInsert);
       if (fits) {
         shown_.push_back(block);
@@ -207,27 +215,31 @@ Status HoppingOperator::show_late(const Batch& batch, size_t i, const std::vecto
   return Status::ok();
 }
 
-std::vector<WindowBounds> HoppingOperator::slices_of(int64_t end_ms) const {
+std::vector<WindowBounds> HoppingOperator::slices_of(const WindowBounds& stretch) const {
   std::vector<WindowBounds> slices;
-  for (int64_t start_ms = end_ms - program_->window.size_ms; start_ms < end_ms;) {
+  for (int64_t start_ms = stretch.start_ms; start_ms < stretch.end_ms;) {
     slices.push_back(times_.slice_of(start_ms));
     start_ms = slices.back().end_ms;
   }
   return slices;
 }
 
-Status HoppingOperator::read_slices(std::string_view key, uint16_t shard, int64_t end_ms) {
-  const std::vector<WindowBounds> slices = slices_of(end_ms);
-  const std::vector<std::string_view> keys(slices.size(), key);
-  const std::vector<uint16_t> shards(slices.size(), shard);
-  read_.assign(slices.size(), nullptr);
+Status HoppingOperator::read_slices(std::string_view key, uint16_t shard, const WindowBounds& stretch) {
+  read_bounds_ = slices_of(stretch);
+  const std::vector<std::string_view> keys(read_bounds_.size(), key);
+  const std::vector<uint16_t> shards(read_bounds_.size(), shard);
+  read_.assign(read_bounds_.size(), nullptr);
   table_.release();
-  return table_.peek(keys.data(), shards.data(), slices.data(), slices.size(), read_.data());
+  return table_.peek(keys.data(), shards.data(), read_bounds_.data(), read_bounds_.size(), read_.data());
 }
 
-bool HoppingOperator::merge_read(void* block) const {
-  return std::all_of(read_.begin(), read_.end(),
-                     [&](const void* slice) { return slice == nullptr || fold_.set().merge(block, slice); });
+bool HoppingOperator::merge_read(const WindowBounds& window, void* block) const {
+  for (size_t i = 0; i < read_.size(); i++) {
+    if (read_[i] == nullptr || read_bounds_[i].start_ms < window.start_ms) continue;
+    if (read_bounds_[i].start_ms >= window.end_ms) break;
+    if (!fold_.set().merge(block, read_[i])) return false;
+  }
+  return true;
 }
 
 void* HoppingOperator::take_block() {
@@ -277,7 +289,7 @@ Status HoppingOperator::finish(size_t index, int64_t end_ms) {
 
 void HoppingOperator::add_result(std::string_view key, int64_t end_ms, void* block, bool fits) {
   const uint32_t row = output_.add_row(key, Change::kInsert, end_ms - 1, stamp_ms(due_ms_));
-  output_.set_window(row, {end_ms - program_->window.size_ms, end_ms});
+  output_.set_window(row, window_of(end_ms));
   if (!fits) return output_.fail_row(row, "the window does not fit");
   shown_.push_back(block);
   shown_rows_.push_back(row);
@@ -290,7 +302,7 @@ Result<bool> HoppingOperator::prepare(size_t index, int64_t end_ms) {
   if (end_ms <= walk.uncached_until_ms) return false;
   const size_t budget = context_.cache_bytes / 2 / std::max<size_t>(walks_.size(), 1);
   const int64_t start_ms = end_ms - program_->window.size_ms;
-  for (const WindowBounds& slice : slices_of(end_ms)) {
+  for (const WindowBounds& slice : slices_of(window_of(end_ms))) {
     if (windows.filled() && slice.end_ms <= windows.end_ms()) continue;
     MR_RETURN_IF_ERROR(push_slice(index, slice.end_ms));
     if (windows.bytes() <= budget) continue;
@@ -320,12 +332,12 @@ Status HoppingOperator::push_slice(size_t index, int64_t end_ms) {
 
 Status HoppingOperator::replace_stale(size_t index, int64_t end_ms) {
   MovingWindows& windows = walks_[index].windows;
-  const std::vector<WindowBounds> slices = slices_of(end_ms);
   for (const std::string& key : windows.stale()) {
-    MR_RETURN_IF_ERROR(read_slices(key, table_.shard_id(index), end_ms));
+    MR_RETURN_IF_ERROR(read_slices(key, table_.shard_id(index), window_of(end_ms)));
     SliceQueue& queue = windows.replace(key);
-    for (size_t i = 0; i < slices.size(); i++) {
-      if (read_[i] != nullptr && AccumulatorSet::header(read_[i]).rows() > 0) queue.push(slices[i].end_ms, read_[i]);
+    for (size_t i = 0; i < read_.size(); i++) {
+      if (read_[i] == nullptr || AccumulatorSet::header(read_[i]).rows() == 0) continue;
+      queue.push(read_bounds_[i].end_ms, read_[i]);
     }
   }
   windows.clear_stale();
@@ -342,9 +354,9 @@ Status HoppingOperator::fire_cached(size_t index, int64_t end_ms, size_t limit) 
     void* block = take_block();
     bool fits = key.slices.read(block);
     if (!fits) {
-      MR_RETURN_IF_ERROR(read_slices(key.key, table_.shard_id(index), end_ms));
+      MR_RETURN_IF_ERROR(read_slices(key.key, table_.shard_id(index), window_of(end_ms)));
       block = take_block();
-      fits = merge_read(block);
+      fits = merge_read(window_of(end_ms), block);
     }
     add_result(key.key, end_ms, block, fits);
     walk.resume = key.key;
@@ -368,7 +380,7 @@ Status HoppingOperator::fire_from_state(size_t index, int64_t end_ms, size_t lim
     bounded = true;
     bound = key;
   };
-  for (const WindowBounds& slice : slices_of(end_ms)) {
+  for (const WindowBounds& slice : slices_of(window_of(end_ms))) {
     bool done = false;
     entries_.clear();
     table_.release();
