@@ -14,6 +14,7 @@ namespace {
 
 // The added column; no declared name has a dot.
 const std::string kArrival = ".row";
+constexpr int64_t kMicrosPerMilli = 1000;
 
 // Between the windows and what is behind this operator: lists become rows, the added column goes.
 class TopRows : public Collector {
@@ -38,6 +39,7 @@ class TopRows : public Collector {
   Status show_changes(const Batch& batch, uint32_t row);
   void find_stays();
   Status add(const Batch& batch, uint32_t row, const TopRow& top, Change change);
+  static int64_t event_time_of(const Batch& batch, uint32_t row);
 
   const TopProgram& program_;
   const size_t arrival_column_;
@@ -118,7 +120,13 @@ void TopRows::find_stays() {
 Status TopRows::add(const Batch& batch, uint32_t row, const TopRow& top, Change change) {
   MR_RETURN_IF_ERROR(output_.make_room(1, batch.watermark_ms != nullptr, *next_, emitted_));
   const int64_t watermark_ms = batch.watermark_ms != nullptr ? batch.watermark_ms[row] : kNoTime;
-  return output_.add({top.row, change, batch.event_time_ms[row], watermark_ms, top.rank});
+  return output_.add({top.row, change, event_time_of(batch, row), watermark_ms, top.rank});
+}
+
+// The last millisecond of the window, in whatever mode it is shown: a row that leaves has the time that it came with.
+int64_t TopRows::event_time_of(const Batch& batch, uint32_t row) {
+  if (batch.columns.size() < 2) return batch.event_time_ms[row];
+  return batch.columns[1]->ints[row] / kMicrosPerMilli - 1;
 }
 
 class TopNWindows : public Operator {
@@ -272,13 +280,19 @@ void add_top_list(const TopProgram& top, AggregateProgram& windows) {
   windows.calls = {call};
   windows.state_order = {0};
   windows.virtuals = {{call.aggregate->type(), 0}};
-  const Schema lists = {{"list", call.aggregate->type()}};
+  Schema lists = {{"list", call.aggregate->type()}};
+  if (windows.window.has_bounds()) {
+    windows.virtuals.push_back({Type(TypeKind::kTimestamp), -1, -1, VirtualColumn::Bound::kEnd});
+    lists.push_back({"end", Type(TypeKind::kTimestamp)});
+  }
   scope.schema = &lists;
-  auto list = std::make_shared<Ast>();
-  list->kind = Ast::Kind::kName;
-  list->name = lists[0].name;
-  windows.fields = {compile_expression(list, scope, &errors)};
-  MR_CHECK(windows.fields[0] != nullptr);
+  for (const Field& column : lists) {
+    auto field = std::make_shared<Ast>();
+    field->kind = Ast::Kind::kName;
+    field->name = column.name;
+    windows.fields.push_back(compile_expression(field, scope, &errors));
+    MR_CHECK(windows.fields.back() != nullptr);
+  }
   windows.output = lists;
 }
 

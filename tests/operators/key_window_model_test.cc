@@ -48,10 +48,13 @@ int64_t gap_of(const Job& job, const WindowRecord& record) {
 // A window as it was shown.
 struct Version {
   int64_t start = 0, end = 0, sum = 0, n = 0, newest = kNoTime;
+  int64_t shown_ms = kNoTime;  // the event time of its row
 };
 
 Version version_of(int64_t start, int64_t end, const std::vector<WindowRecord>& rows) {
-  Version version{start, end};
+  Version version;
+  version.start = start;
+  version.end = end;
   for (const WindowRecord& row : rows) {
     version.sum += row.amount;
     version.n++;
@@ -80,19 +83,20 @@ class KeyReference : public WindowReference {
     const auto bounds = [&](const Version& v) {
       return bounded ? fmt::format(" {} {}", v.start * 1000, v.end * 1000) : std::string();
     };
-    const auto at = [&](int64_t newest_ms) {
-      return is("update") ? "" : fmt::format(" @{}", time_ms == kNoTime ? newest_ms : time_ms);
-    };
+    const auto at = [&](int64_t event_ms) { return is("update") ? "" : fmt::format(" @{}", event_ms); };
+    const int64_t shown_ms = time_ms == kNoTime ? now.newest : time_ms;
     for (const Version& old : shown) {
       if (job_.retractions) {
-        expected.insert(fmt::format("-{}{} {} {}{}", key, bounds(old), old.sum, old.n, at(old.newest)));
+        expected.insert(fmt::format("-{}{} {} {}{}", key, bounds(old), old.sum, old.n, at(old.shown_ms)));
       } else if (old.start != now.start || old.end != now.end) {
-        expected.insert(fmt::format("delete {}{} null null{}", key, bounds(old), at(now.newest)));
+        expected.insert(fmt::format("delete {}{} null null{}", key, bounds(old), at(old.shown_ms)));
       }
     }
     shown.clear();
-    if (now.n > 0) expected.insert(fmt::format("{}{} {} {}{}", key, bounds(now), now.sum, now.n, at(now.newest)));
-    if (replaces()) shown.push_back(now);
+    if (now.n > 0) expected.insert(fmt::format("{}{} {} {}{}", key, bounds(now), now.sum, now.n, at(shown_ms)));
+    if (!replaces()) return;
+    shown.push_back(now);
+    shown.back().shown_ms = shown_ms;
   }
 
   const Job job_;
@@ -225,9 +229,12 @@ class Sliding : public KeyReference {
       return;
     }
     Key& key = keys_[record.key];
+    const std::set<int64_t> before = ends(key);
     key.rows.push_back(record);
     for (const int64_t end : ends(key)) {
-      if (time_ms < end - job_.size_ms || end < time_ms) continue;
+      // The one that begins behind the row may be new, with rows that came earlier.
+      const bool holds = end - job_.size_ms <= time_ms && time_ms <= end;
+      if (!holds && before.count(end) > 0) continue;
       Window& window = key.windows[end];
       if (end + job_.lateness_ms <= record.watermark_ms) {
         window.fired = true;  // it is over

@@ -111,7 +111,7 @@ class Reference : public WindowReference {
     const bool wanted = job_.emit == "when" && record.amount >= 8;
     const bool quiet = job_.emit == "silent" || job_.emit == "final" || job_.emit == "update";
     if (job_.emit == "each") {
-      show(window, record.time_ms);
+      show(window, id.first - 1);
     } else if (fired ? !quiet : counted || wanted) {
       show(window, id.first - 1);
     }
