@@ -248,7 +248,7 @@ uint32_t ProcessOperator::undisturbed_rows(const Batch& batch, uint32_t begin) c
   uint32_t low = begin, high = end;  // watermarks do not fall
   while (low < high) {
     const uint32_t middle = low + (high - low) / 2;
-    if (batch.watermark_ms[batch.row(middle)] < earliest) {
+    if (earliest == kEndOfTime || batch.watermark_ms[batch.row(middle)] < earliest) {
       low = middle + 1;
     } else {
       high = middle;

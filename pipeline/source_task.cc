@@ -139,6 +139,7 @@ void SourceTask::turn() {
   note_lag();
   if (poll.end_of_input) {
     ended_ = true;
+    send_time();  // every lane knows the last real watermark
     if (planned_.makes_watermarks) outputs_.send_time({kEndOfTime, false});
     if (settings_.alignment != nullptr) settings_.alignment->publish(index_, kEndOfTime);
     events_.source_ended(id_);
