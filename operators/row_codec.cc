@@ -145,7 +145,12 @@ void RowColumns::Node::add(AccumulatorReader& in, Arena& arena) {
     case TypeKind::kDuration: ints.push_back(in.zigzag()); break;
     case TypeKind::kDouble: doubles.push_back(in.fixed()); break;
     case TypeKind::kString:
-    case TypeKind::kBytes: strings.push_back(arena.copy(in.string())); break;
+    case TypeKind::kBytes: {
+      const std::string_view text = in.string();
+      // Empty text, and what did not decode, need no memory.
+      strings.push_back(text.empty() ? std::string_view("") : arena.copy(text));
+      break;
+    }
     case TypeKind::kList:
     case TypeKind::kMap: {
       const uint64_t count = in.varint();
