@@ -62,6 +62,16 @@ class KeyWindowKind {
     (void)now_ms;
     return uint64_t{0};
   }
+  // When there is nothing left of the key that has to be remembered; kEndOfTime: not yet known.
+  virtual int64_t forget_ms(const KeyWindows& windows) const {
+    (void)windows;
+    return kEndOfTime;
+  }
+  // Drops what need not be remembered any more at `now_ms`.
+  virtual void forget(KeyWindows& windows, int64_t now_ms) const {
+    (void)windows;
+    (void)now_ms;
+  }
   // Shows the windows that have changed since they were last shown.
   virtual Status show_changed(KeyWindows& windows, std::string_view key, int64_t watermark_ms) = 0;
 };

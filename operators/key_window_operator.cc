@@ -48,7 +48,10 @@ class KeyWindowOperator : public Operator {
   // Updates wait for the end of the epoch; with min_interval for their timer.
   bool updates() const { return emit().mode == EmitMode::kUpdate && emit().min_interval_ms == 0; }
   bool coalesces() const { return updates() && !context_.emit_per_batch; }
-  size_t held_bytes() const { return cache_->dirty_bytes() + timers_.uncut_bytes() + clock_timers_.uncut_bytes(); }
+  size_t held_bytes() const {
+    return cache_->dirty_bytes() + timers_.uncut_bytes() + clock_timers_.uncut_bytes() +
+           forget_timers_.uncut_bytes();
+  }
 
   Status begin_batch(const Batch& batch, Collector& out);
   Result<uint32_t> consume_chunk(const Batch& batch, uint32_t begin, Collector& out);
@@ -58,12 +61,17 @@ class KeyWindowOperator : public Operator {
   Status take(const Batch& batch, KeyWindowRow& row, void* state, uint16_t shard);
   // Shows what rows [first, last) of the chunk owe, and hands on late and failed ones.
   Status finish_chunk(const Batch& batch, uint32_t first, uint32_t last, Collector& out);
+  bool is_due(int64_t watermark_ms) const {
+    return watermark_ms != kNoTime && std::min(timers_.earliest(), forget_timers_.earliest()) <= watermark_ms;
+  }
   void schedule(KeyWindows& windows, uint16_t shard, std::string_view key);
+  void schedule_forget(KeyWindows& windows, uint16_t shard, std::string_view key);
   void schedule_clock(KeyWindows& windows, uint16_t shard, std::string_view key);
   Result<void*> find(uint16_t shard, std::string_view key);
   std::string_view user_key(std::string_view key);
   Status fire(const DueTimer& timer);
   Status fire_clock(const DueTimer& timer);
+  Status forget(const DueTimer& timer);
 
   std::shared_ptr<const AggregateProgram> program_;
   AggregateFold fold_;
@@ -77,6 +85,7 @@ class KeyWindowOperator : public Operator {
   std::unique_ptr<LaneCache> cache_;
   TimeProgress progress_;
   TimerQueue timers_, clock_timers_;
+  TimerQueue forget_timers_;  // in event time, for keys of which only closed sessions are left
 
   // Of a batch that is not consumed yet.
   bool in_batch_ = false;
@@ -122,6 +131,7 @@ Status KeyWindowOperator::open(const OperatorContext& context) {
   MR_RETURN_IF_ERROR(progress_.open(context));
   MR_RETURN_IF_ERROR(timers_.open(context, {static_cast<uint8_t>(StateTable::kEventTimers)}));
   MR_RETURN_IF_ERROR(clock_timers_.open(context, {static_cast<uint8_t>(StateTable::kClockTimers)}));
+  MR_RETURN_IF_ERROR(forget_timers_.open(context, {static_cast<uint8_t>(StateTable::kForgetTimers)}));
   watermark_ms_ = progress_.restored_ms();
   return Status::ok();
 }
@@ -192,7 +202,7 @@ Result<uint32_t> KeyWindowOperator::consume_chunk(const Batch& batch, uint32_t b
     KeyWindowRow row(fold_, batch);
     row.row = rows_[at];
     row.watermark_ms = has_time_ && batch.watermark_ms != nullptr ? batch.watermark_ms[row.row] : kNoTime;
-    if (row.watermark_ms != kNoTime && timers_.earliest() <= row.watermark_ms) break;
+    if (is_due(row.watermark_ms)) break;
     watermark_ms_ = std::max(watermark_ms_, row.watermark_ms);
     row.time_ms = batch.event_time_ms[row.row];
     row.key = batch.key_bytes[row.row];
@@ -280,6 +290,13 @@ void KeyWindowOperator::schedule(KeyWindows& windows, uint16_t shard, std::strin
   timers_.add(due_ms, shard, key);
 }
 
+void KeyWindowOperator::schedule_forget(KeyWindows& windows, uint16_t shard, std::string_view key) {
+  const int64_t forget_ms = kind_->forget_ms(windows);
+  if (forget_ms == kEndOfTime || forget_ms == windows.forget_ms) return;
+  windows.forget_ms = forget_ms;
+  forget_timers_.add(forget_ms, shard, key);
+}
+
 // A change waits for at most early.every or min_interval.
 void KeyWindowOperator::schedule_clock(KeyWindows& windows, uint16_t shard, std::string_view key) {
   const int64_t wait_ms = std::max(emit().early_every_ms, emit().min_interval_ms);
@@ -301,11 +318,15 @@ Result<bool> KeyWindowOperator::advance(int64_t watermark_ms, size_t max_rows, C
   if (!has_time_) return true;
   // Within a batch its rows and what fires between them leave together, in order.
   if (!output_.is_open()) output_.begin(*context_.arenas, nullptr, true, out, counters_);
-  MR_ASSIGN(const bool done, timers_.fire(watermark_ms, max_rows, [this](const DueTimer& timer) {
+  MR_ASSIGN(bool done, timers_.fire(watermark_ms, max_rows, [this](const DueTimer& timer) {
     last_fired_ms_ = std::max(last_fired_ms_, timer.time_ms);
     return fire(timer);
   }));
   if (!in_batch_) MR_RETURN_IF_ERROR(output_.end());
+  // The end of the input makes nothing old: rows of a later run may belong to what has closed.
+  if (done && watermark_ms != kEndOfTime) {
+    MR_ASSIGN(done, forget_timers_.fire(watermark_ms, max_rows, [this](const DueTimer& timer) { return forget(timer); }));
+  }
   // At the end of the input the state remembers what has happened, not the end of time: a later run goes on.
   if (done) watermark_ms_ = std::max(watermark_ms_, watermark_ms == kEndOfTime ? last_fired_ms_ : watermark_ms);
   return done;
@@ -320,6 +341,17 @@ Status KeyWindowOperator::fire(const DueTimer& timer) {
   MR_ASSIGN(const uint64_t fired, kind_->fire(windows, key, timer.time_ms));
   counters_.fired += fired;
   schedule(windows, timer.shard, key);
+  schedule_forget(windows, timer.shard, key);
+  return Status::ok();
+}
+
+Status KeyWindowOperator::forget(const DueTimer& timer) {
+  MR_ASSIGN(void* const found, find(timer.shard, timer.key));
+  KeyWindows& windows = KeyWindowsCodec::of(found);
+  if (windows.forget_ms != timer.time_ms) return Status::ok();
+  windows.forget_ms = kNoTime;
+  kind_->forget(windows, timer.time_ms);
+  schedule_forget(windows, timer.shard, cache_->view(found).key.substr(1));
   return Status::ok();
 }
 
@@ -372,6 +404,7 @@ void KeyWindowOperator::cut(DeltaBuilder& delta) {
   chunk_count_ = 0;
   timers_.cut(delta);
   clock_timers_.cut(delta);
+  forget_timers_.cut(delta);
   if (has_time_) progress_.set_all(watermark_ms_);
   progress_.cut(delta);
 }

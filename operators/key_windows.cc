@@ -8,9 +8,10 @@
 namespace millrace {
 namespace {
 
-// 1: versions that were shown have no event time.
+// 1: versions that were shown have no event time; times that there are none of are written, too.
 constexpr uint8_t kCodecVersion = 2;
-constexpr uint8_t kFired = 1, kNextFired = 2, kClosed = 4;
+constexpr uint8_t kFired = 1, kNextFired = 2, kClosed = 4, kHasNewest = 8;
+constexpr uint8_t kHasTimer = 1, kHasClockTimer = 2, kHasForgetTimer = 4;
 
 void write_bounds(const WindowBounds& bounds, AccumulatorWriter& out) {
   out.zigzag(bounds.start_ms);
@@ -24,14 +25,13 @@ WindowBounds read_bounds(AccumulatorReader& in) {
   return bounds;
 }
 
-// Near the end of the window, or kNoTime: the difference, modulo 2^64.
-void write_event_time(const ShownWindow& shown, AccumulatorWriter& out) {
-  out.zigzag(static_cast<int64_t>(static_cast<uint64_t>(shown.event_time_ms) -
-                                  static_cast<uint64_t>(shown.bounds.end_ms)));
+// A time as its distance from another that is near it, modulo 2^64: any will do.
+void write_near(int64_t time_ms, int64_t other_ms, AccumulatorWriter& out) {
+  out.zigzag(static_cast<int64_t>(static_cast<uint64_t>(time_ms) - static_cast<uint64_t>(other_ms)));
 }
 
-int64_t read_event_time(const WindowBounds& bounds, AccumulatorReader& in) {
-  return static_cast<int64_t>(static_cast<uint64_t>(in.zigzag()) + static_cast<uint64_t>(bounds.end_ms));
+int64_t read_near(int64_t other_ms, AccumulatorReader& in) {
+  return static_cast<int64_t>(static_cast<uint64_t>(in.zigzag()) + static_cast<uint64_t>(other_ms));
 }
 
 Status corrupt() { return Status::terminal(Code::kStateCorrupt, "the windows of a key do not decode"); }
@@ -70,50 +70,62 @@ void KeyWindowsCodec::destroy(void* state) const {
 
 void KeyWindowsCodec::encode_window(const KeyWindow& window, std::string& out) const {
   AccumulatorWriter writer(out);
+  const bool has_newest = window.newest_ms != kNoTime;
+  writer.byte(static_cast<uint8_t>((window.fired ? kFired : 0) | (window.next_fired ? kNextFired : 0) |
+                                   (window.closed ? kClosed : 0) | (has_newest ? kHasNewest : 0)));
   write_bounds(window.bounds, writer);
-  writer.zigzag(window.newest_ms);
+  if (has_newest) write_near(window.newest_ms, window.bounds.start_ms, writer);
   writer.zigzag(window.gap_ms);
   writer.varint(window.rows_since);
-  writer.byte(static_cast<uint8_t>((window.fired ? kFired : 0) | (window.next_fired ? kNextFired : 0) |
-                                   (window.closed ? kClosed : 0)));
   writer.varint(window.shown.size());
   for (const ShownWindow& shown : window.shown) {
     write_bounds(shown.bounds, writer);
-    write_event_time(shown, writer);
+    write_near(shown.event_time_ms, shown.bounds.end_ms, writer);
     writer.string(shown.values);
   }
   if (window.block == nullptr) return;
-  std::string block;
-  set_.encode(window.block, block);
-  writer.string(block);
+  // Behind its length, which is one byte as a rule.
+  const size_t at = out.size();
+  out.push_back(0);
+  set_.encode(window.block, out);
+  std::string length;
+  AccumulatorWriter(length).varint(out.size() - at - 1);
+  out.replace(at, 1, length);
 }
 
 void KeyWindowsCodec::encode(const void* state, std::string& out) const {
   const KeyWindows& windows = of(const_cast<void*>(state));
   AccumulatorWriter writer(out);
   writer.byte(kCodecVersion);
-  writer.zigzag(windows.timer_ms);
-  writer.zigzag(windows.clock_timer_ms);
+  const bool timer = windows.timer_ms != kNoTime;
+  const bool clock_timer = windows.clock_timer_ms != kNoTime;
+  const bool forget_timer = windows.forget_ms != kNoTime;
+  writer.byte(static_cast<uint8_t>((timer ? kHasTimer : 0) | (clock_timer ? kHasClockTimer : 0) |
+                                   (forget_timer ? kHasForgetTimer : 0)));
+  if (timer) writer.zigzag(windows.timer_ms);
+  if (clock_timer) writer.zigzag(windows.clock_timer_ms);
+  if (forget_timer) writer.zigzag(windows.forget_ms);
   writer.varint(windows.windows.size());
   for (const KeyWindow& window : windows.windows) encode_window(window, out);
 }
 
-Status KeyWindowsCodec::decode_window(AccumulatorReader& reader, uint8_t codec_version, KeyWindow& window) const {
+Status KeyWindowsCodec::decode_window(AccumulatorReader& reader, uint8_t version, KeyWindow& window) const {
+  uint8_t flags = version > 1 ? reader.byte() : kHasNewest;
   window.bounds = read_bounds(reader);
-  window.newest_ms = reader.zigzag();
+  if ((flags & kHasNewest) != 0) window.newest_ms = read_near(version > 1 ? window.bounds.start_ms : 0, reader);
   window.gap_ms = reader.zigzag();
   window.rows_since = reader.varint();
-  const uint8_t flags = reader.byte();
-  if (flags > (kFired | kNextFired | kClosed)) return corrupt();
+  if (version == 1) flags = reader.byte();
+  if (flags > (kFired | kNextFired | kClosed | kHasNewest)) return corrupt();
   window.fired = (flags & kFired) != 0;
   window.next_fired = (flags & kNextFired) != 0;
   window.closed = (flags & kClosed) != 0;
   const uint64_t shown = reader.varint();
   for (uint64_t i = 0; i < shown && reader.ok(); i++) {
-    ShownWindow& version = window.shown.emplace_back();
-    version.bounds = read_bounds(reader);
-    if (codec_version > 1) version.event_time_ms = read_event_time(version.bounds, reader);
-    version.values = reader.string();
+    ShownWindow& one = window.shown.emplace_back();
+    one.bounds = read_bounds(reader);
+    if (version > 1) one.event_time_ms = read_near(one.bounds.end_ms, reader);
+    one.values = reader.string();
   }
   if (window.closed || !reader.ok()) return reader.ok() ? Status::ok() : corrupt();
   const std::string_view block = reader.string();
@@ -127,8 +139,11 @@ Status KeyWindowsCodec::decode(std::string_view bytes, void* state) const {
   AccumulatorReader reader(bytes);
   const uint8_t version = reader.byte();
   if (version < 1 || version > kCodecVersion) return corrupt();
-  windows.timer_ms = reader.zigzag();
-  windows.clock_timer_ms = reader.zigzag();
+  const uint8_t timers = version > 1 ? reader.byte() : kHasTimer | kHasClockTimer;
+  if (timers > (kHasTimer | kHasClockTimer | kHasForgetTimer)) return corrupt();
+  if ((timers & kHasTimer) != 0) windows.timer_ms = reader.zigzag();
+  if ((timers & kHasClockTimer) != 0) windows.clock_timer_ms = reader.zigzag();
+  if ((timers & kHasForgetTimer) != 0) windows.forget_ms = reader.zigzag();
   const uint64_t count = reader.varint();
   for (uint64_t i = 0; i < count; i++) {
     if (!reader.ok()) return corrupt();

@@ -27,7 +27,7 @@ struct KeyWindow {
   uint64_t rows_since = 0;      // since it was last shown (sliding: which of the two windows wait to be shown)
   bool fired = false;           // its end has come (sliding: of the window that ends with these rows)
   bool next_fired = false;      // sliding: the same of the window that begins behind these rows
-  bool closed = false;          // session: only its bounds are remembered, so that late rows are known for late
+  bool closed = false;          // session: only bounds and gap are remembered, so that late rows are known for late
   std::vector<ShownWindow> shown;
   void* block = nullptr;  // nullptr when closed
 };
@@ -35,6 +35,7 @@ struct KeyWindow {
 struct KeyWindows {
   int64_t timer_ms = kNoTime;        // of the key's timer in event time; kNoTime: none
   int64_t clock_timer_ms = kNoTime;  // of the wall clock
+  int64_t forget_ms = kNoTime;       // of its timer among StateTable::kForgetTimers
   std::vector<KeyWindow> windows;    // by start
 };
 
@@ -59,7 +60,7 @@ class KeyWindowsCodec : public AccumulatorCodec {
 
  private:
   void encode_window(const KeyWindow& window, std::string& out) const;
-  Status decode_window(AccumulatorReader& reader, uint8_t codec_version, KeyWindow& window) const;
+  Status decode_window(AccumulatorReader& reader, uint8_t version, KeyWindow& window) const;
   const AccumulatorSet& set_;
 };
 

@@ -3,7 +3,8 @@
 // session is over when the watermark has reached its end.
 //
 // What closed sessions covered is remembered until no row that is in time can touch them any more: a late row that
-// belongs to one is late, and opens no second session over the same time (BEAM-3568 is what happens otherwise).
+// belongs to one is late, and opens no second session over the same time (BEAM-3568 is what happens otherwise). That is
+// the largest gap that a row may have behind its end: max_gap, or without that what the key's rows have had so far.
 #include <algorithm>
 
 #include "operators/key_window_kind.h"
@@ -17,12 +18,15 @@ class SessionWindows : public KeyWindowKind {
       : parts_(parts),
         emit_(parts.program.emit),
         lateness_ms_(parts.program.window.allowed_lateness_ms),
+        largest_gap_ms_(std::max(parts.program.window.gap_ms, parts.program.window.max_gap_ms)),
         max_duration_ms_(parts.program.window.max_duration_ms) {}
 
   Result<Taken> add(KeyWindows& windows, KeyWindowRow& row) override;
   int64_t next_due_ms(const KeyWindows& windows) const override;
   Result<uint64_t> fire(KeyWindows& windows, std::string_view key, int64_t now_ms) override;
   Status show_changed(KeyWindows& windows, std::string_view key, int64_t watermark_ms) override;
+  int64_t forget_ms(const KeyWindows& windows) const override;
+  void forget(KeyWindows& windows, int64_t now_ms) const override;
 
  private:
   // The sessions [first, last) that a row joins; first == last: it opens one.
@@ -45,11 +49,15 @@ class SessionWindows : public KeyWindowKind {
            ((emit_.early_count > 0 && window.rows_since >= static_cast<uint64_t>(emit_.early_count)) || row.early_when);
   }
   Status show(std::string_view key, KeyWindow& window, const KeyWindowOutput::At& at);
-  int64_t due_ms(const KeyWindow& window) const;
+  int64_t due_ms(const KeyWindow& window) const {
+    return window.fired ? window.bounds.end_ms + lateness_ms_ : window.bounds.end_ms;
+  }
+  int64_t largest_gap_ms(const KeyWindows& windows) const;
 
   const KeyWindowParts parts_;
   const EmitSpec& emit_;
   const int64_t lateness_ms_;
+  const int64_t largest_gap_ms_;  // 0: unknown
   const int64_t max_duration_ms_;
 };
 
@@ -185,16 +193,36 @@ Status SessionWindows::show(std::string_view key, KeyWindow& window, const KeyWi
   return Status::ok();
 }
 
-int64_t SessionWindows::due_ms(const KeyWindow& window) const {
-  const int64_t end_ms = window.bounds.end_ms;
-  if (window.closed) return end_ms + lateness_ms_ + window.gap_ms;
-  return window.fired ? end_ms + lateness_ms_ : end_ms;
-}
-
 int64_t SessionWindows::next_due_ms(const KeyWindows& windows) const {
   int64_t due = kEndOfTime;
-  for (const KeyWindow& window : windows.windows) due = std::min(due, due_ms(window));
+  for (const KeyWindow& window : windows.windows) {
+    if (!window.closed) due = std::min(due, due_ms(window));
+  }
   return due;
+}
+
+int64_t SessionWindows::largest_gap_ms(const KeyWindows& windows) const {
+  int64_t gap_ms = largest_gap_ms_;
+  if (gap_ms == 0) {
+    for (const KeyWindow& window : windows.windows) gap_ms = std::max(gap_ms, window.gap_ms);
+  }
+  return gap_ms;
+}
+
+// While a session is open, fire() forgets.
+int64_t SessionWindows::forget_ms(const KeyWindows& windows) const {
+  int64_t end_ms = kNoTime;
+  for (const KeyWindow& window : windows.windows) {
+    if (!window.closed) return kEndOfTime;
+    end_ms = std::max(end_ms, window.bounds.end_ms);
+  }
+  return end_ms == kNoTime ? kEndOfTime : end_ms + lateness_ms_ + largest_gap_ms(windows);
+}
+
+void SessionWindows::forget(KeyWindows& windows, int64_t now_ms) const {
+  const int64_t kept_ms = lateness_ms_ + largest_gap_ms(windows);
+  std::erase_if(windows.windows,
+                [&](const KeyWindow& window) { return window.closed && window.bounds.end_ms + kept_ms <= now_ms; });
 }
 
 Result<uint64_t> SessionWindows::fire(KeyWindows& windows, std::string_view key, int64_t now_ms) {
@@ -219,7 +247,7 @@ Result<uint64_t> SessionWindows::fire(KeyWindows& windows, std::string_view key,
     parts_.codec.delete_block(window.block);
     window.block = nullptr;
   }
-  std::erase_if(windows.windows, [&](const KeyWindow& window) { return window.closed && due_ms(window) <= now_ms; });
+  forget(windows, now_ms);
   return fired;
 }
 

@@ -18,6 +18,7 @@ enum class StateTable : char {
   kKeys = 6,        // key -> what deduplicate or top_n keeps of it
   kBlocks = 7,      // key -> accumulator: aggregates without windows that have a table of members
   kMembers = 8,     // times · key · group · value -> calls that have counted it (member_table.h)
+  kForgetTimers = 9,  // time · key (timer_queue.h): when the last closed session of a key is forgotten
 };
 
 // A time as 8 bytes whose order is that of the times.

@@ -340,6 +340,57 @@ TEST_CASE("windows of a number of rows: what waits for its interval is part of t
   CHECK(text() == "");
 }
 
+TEST_CASE("a closed session is remembered for the largest gap that a row in time may have") {
+  const auto plan = planned(yaml("{session: {gap: gap, max_gap: 100ms}}"), kInput);
+  plan->keep_late_rows();
+  KeyedLane lane(*plan, kOrders, {.shards = 1});
+  lane.process(orders({{1, 0, kNone, 50}}));
+  lane.advance(120);
+  lane.end_epoch();
+  lane.restart();
+  lane.process(orders({{2, 40, 120, 500}, {4, 51, 120, 100}}));
+  lane.advance(kEndOfTime);
+  CHECK(shown(lane) == "0-50: 1 @49 | 51-151: 4 @150");
+  CHECK(lane.instance().counters().late == 1);
+}
+
+TEST_CASE("without max_gap a closed session is remembered for the largest gap of the key") {
+  const auto plan = planned(yaml("{session: {gap: gap}}"), kInput);
+  KeyedLane lane(*plan, kOrders, {.shards = 1});
+  lane.process(orders({{1, 0, kNone, 50}, {1, 200, 10, 100}}));
+  lane.advance(120);
+  lane.process(orders({{2, 40, 120, 100}}));
+  CHECK(lane.instance().counters().late == 1);
+  lane.advance(kEndOfTime);
+  CHECK(shown(lane) == "0-50: 1 @49 | 200-300: 1 @299");
+}
+
+TEST_CASE("the end of the input makes no session forgotten; a later run may have newer rows") {
+  const auto plan = planned(yaml("{session: {gap: gap, max_gap: 1000ms}}"), kInput);
+  KeyedLane lane(*plan, kOrders, {.shards = 1});
+  const auto stored = [&] {
+    size_t n = 0;
+    const auto count = [&](std::string_view, std::string_view) { return ++n > 0; };
+    REQUIRE(lane.layers().lane(0).scan(0, 7, std::string(1, '\0'), std::string(1, '\x7f'), count).is_ok());
+    return n;
+  };
+  lane.process(orders({{1, 0, kNone, 50}}));
+  lane.advance(kEndOfTime);
+  lane.end_epoch();
+  CHECK(shown(lane) == "0-50: 1 @49");
+  lane.restart();
+  CHECK(lane.instance().restored_watermark_ms() == 50);
+  lane.process(orders({{2, 49, 50, 100}, {4, 51, 50, 10}}));
+  CHECK(lane.instance().counters().late == 1);
+  lane.advance(61);
+  CHECK(shown(lane) == "51-61: 4 @60");
+  lane.end_epoch();
+  CHECK(stored() > 1);
+  lane.advance(1061);
+  lane.end_epoch();
+  CHECK(stored() == 1);  // how far time has come
+}
+
 TEST_CASE("late: none is silent, whatever `early` is due") {
   for (const std::string window : {"{session: {gap: 10ms}}", "{sliding: {size: 10ms}}"}) {
     CAPTURE(window);
