@@ -139,7 +139,8 @@ Status KeyWindowOperator::open(const OperatorContext& context) {
 Status KeyWindowOperator::process(const Batch& batch, size_t input, Collector& out) {
   for (uint32_t begin = 0; begin < batch.live();) {
     MR_ASSIGN(begin, consume(batch, begin, input, out));
-    for (bool done = begin == batch.live(); !done;) {
+    // Without time it stops only because the cache is full.
+    for (bool done = begin == batch.live() || !has_time_ || batch.watermark_ms == nullptr; !done;) {
       MR_ASSIGN(done, advance(batch.watermark_ms[batch.row(begin)], AggregateOutput::kMaxRows, out));
     }
   }

@@ -416,5 +416,21 @@ TEST_CASE("a condition of early that is null is a failed row") {
   CHECK(lane.instance().counters().absorbed == 2);
 }
 
+TEST_CASE("windows of a number of rows need no watermark, not even when the cache is full") {
+  const auto plan = planned(
+      "aggregate:\n  key_by: customer\n  window: {count: {size: 2}}\n  fields: {c: key(customer), n: count()}\n",
+      kInput);
+  KeyedLane lane(*plan, kOrders, {.shards = 1, .cache_bytes = 1000});
+  std::vector<Row> rows;
+  for (int64_t i = 0; i < 1000; i++) rows.push_back({"k" + std::to_string(i % 500), i, int64_t{0}, false});
+  ArenaPool arenas;
+  KeyEncoder encoder(*plan->key(), kOrders, 1);
+  RowErrors errors;
+  const Batch keyed = encoder.encode(make_batch(kOrders, rows), arenas.take(), errors);
+  REQUIRE(keyed.watermark_ms == nullptr);
+  CHECK(lane.instance().process(keyed, 0, lane.out).is_ok());
+  CHECK(lane.out.shown.size() == 500);
+}
+
 }  // namespace
 }  // namespace millrace
