@@ -61,7 +61,9 @@ class KeyWindowOperator : public Operator {
   Status take(const Batch& batch, KeyWindowRow& row, void* state, uint16_t shard);
   // Shows what rows [first, last) of the chunk owe, and hands on late and failed ones.
   Status finish_chunk(const Batch& batch, uint32_t first, uint32_t last, Collector& out);
+  // Behind the end of time nothing is forgotten; kEndOfTime of a queue: it is empty.
   bool is_due(int64_t watermark_ms) const {
+    if (watermark_ms == kEndOfTime) return timers_.earliest() != kEndOfTime;
     return watermark_ms != kNoTime && std::min(timers_.earliest(), forget_timers_.earliest()) <= watermark_ms;
   }
   void schedule(KeyWindows& windows, uint16_t shard, std::string_view key);
@@ -204,7 +206,7 @@ Result<uint32_t> KeyWindowOperator::consume_chunk(const Batch& batch, uint32_t b
     row.row = rows_[at];
     row.watermark_ms = has_time_ && batch.watermark_ms != nullptr ? batch.watermark_ms[row.row] : kNoTime;
     if (is_due(row.watermark_ms)) break;
-    watermark_ms_ = std::max(watermark_ms_, row.watermark_ms);
+    if (row.watermark_ms != kEndOfTime) watermark_ms_ = std::max(watermark_ms_, row.watermark_ms);
     row.time_ms = batch.event_time_ms[row.row];
     row.key = batch.key_bytes[row.row];
     if ((!failed_.empty() && failed_[row.row] != 0) || !prepare(row)) continue;

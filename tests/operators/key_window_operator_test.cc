@@ -432,5 +432,17 @@ TEST_CASE("windows of a number of rows need no watermark, not even when the cach
   CHECK(lane.out.shown.size() == 500);
 }
 
+TEST_CASE("rows behind the end of time are late, and do not wait for a timer that never comes") {
+  const auto plan = planned(yaml("{session: {gap: 10ms}}"), kInput);
+  KeyedLane lane(*plan, kOrders, {.shards = 1});
+  lane.process(orders({{1, 1, 5}, {2, 30, INT64_MAX}}));
+  CHECK(lane.instance().counters().late == 1);
+  CHECK(shown(lane) == "1-11: 1 @10");
+  lane.end_epoch();
+  lane.restart();
+  // The time of the state is that of what has happened.
+  CHECK(lane.instance().restored_watermark_ms() == 11);
+}
+
 }  // namespace
 }  // namespace millrace
