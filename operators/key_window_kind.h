@@ -19,7 +19,8 @@ class KeyWindowRow {
   KeyWindowRow(AggregateFold& fold, const Batch& batch) : fold_(fold), batch_(batch) {}
   uint32_t row = 0;
   int64_t time_ms = 0;
-  int64_t watermark_ms = kNoTime;
+  int64_t watermark_ms = kNoTime;        // what it is judged by
+  int64_t stage_watermark_ms = kNoTime;  // what its results carry: other shards may be behind
   int64_t gap_ms = 0;         // sessions
   bool early_when = false;    // the condition of `early`
   std::string_view key;
@@ -31,7 +32,7 @@ class KeyWindowRow {
     fold_.for_each_range(errors, [this](size_t begin, size_t end) { fold_.fold(begin, end); });
     return errors.empty() ? std::string() : std::move(errors.entries[0].message);
   }
-  KeyWindowOutput::At at(int64_t event_time_ms) const { return {watermark_ms, event_time_ms, row}; }
+  KeyWindowOutput::At at(int64_t event_time_ms) const { return {stage_watermark_ms, event_time_ms, row}; }
 
  private:
   AggregateFold& fold_;

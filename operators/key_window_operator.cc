@@ -33,7 +33,8 @@ class KeyWindowOperator : public Operator {
   Result<bool> advance(int64_t watermark_ms, size_t max_rows, Collector& out) override;
   int64_t next_clock_ms() const override { return clock_timers_.earliest(); }
   Result<bool> advance_clock(int64_t now_ms, size_t max_rows, Collector& out) override;
-  int64_t restored_watermark_ms() const override { return progress_.restored_ms(); }
+  // Shards that have come further judge their rows themselves (the end of the input leaves each where it was).
+  int64_t restored_watermark_ms() const override { return restored_ms_; }
   int64_t output_delay_ms() const override {
     return emit().mode == EmitMode::kFinal ? program_->window.allowed_lateness_ms : 0;
   }
@@ -56,6 +57,7 @@ class KeyWindowOperator : public Operator {
   Status begin_batch(const Batch& batch, Collector& out);
   Result<uint32_t> consume_chunk(const Batch& batch, uint32_t begin, Collector& out);
   Status look_up(const Batch& batch, uint32_t begin);
+  int64_t pass_time(int64_t watermark_ms, uint16_t shard);
   // False: the row's gap or time cannot be used; the error is noted.
   bool prepare(KeyWindowRow& row);
   Status take(const Batch& batch, KeyWindowRow& row, void* state, uint16_t shard);
@@ -106,7 +108,11 @@ class KeyWindowOperator : public Operator {
   std::string key_;
 
   int64_t watermark_ms_ = kNoTime;
-  int64_t last_fired_ms_ = kNoTime;
+  int64_t restored_ms_ = kNoTime;
+  // By shard: how far its rows and what has fired in it have come. At the end of the input that is the time which the
+  // state remembers, however shards were spread over lanes.
+  std::vector<int64_t> shard_ms_;
+  bool ended_ = false;
   size_t cursor_ = 0;  // of the flush under way
 };
 
@@ -134,7 +140,10 @@ Status KeyWindowOperator::open(const OperatorContext& context) {
   MR_RETURN_IF_ERROR(timers_.open(context, {static_cast<uint8_t>(StateTable::kEventTimers)}));
   MR_RETURN_IF_ERROR(clock_timers_.open(context, {static_cast<uint8_t>(StateTable::kClockTimers)}));
   MR_RETURN_IF_ERROR(forget_timers_.open(context, {static_cast<uint8_t>(StateTable::kForgetTimers)}));
-  watermark_ms_ = progress_.restored_ms();
+  shard_ms_.clear();
+  for (size_t i = 0; i < progress_.shards(); i++) shard_ms_.push_back(progress_.shard(i).time_ms);
+  if (!shard_ms_.empty()) restored_ms_ = *std::min_element(shard_ms_.begin(), shard_ms_.end());
+  watermark_ms_ = restored_ms_;
   return Status::ok();
 }
 
@@ -204,9 +213,9 @@ Result<uint32_t> KeyWindowOperator::consume_chunk(const Batch& batch, uint32_t b
   for (; at < chunk_count_; at++) {
     KeyWindowRow row(fold_, batch);
     row.row = rows_[at];
-    row.watermark_ms = has_time_ && batch.watermark_ms != nullptr ? batch.watermark_ms[row.row] : kNoTime;
-    if (is_due(row.watermark_ms)) break;
-    if (row.watermark_ms != kEndOfTime) watermark_ms_ = std::max(watermark_ms_, row.watermark_ms);
+    row.stage_watermark_ms = has_time_ && batch.watermark_ms != nullptr ? batch.watermark_ms[row.row] : kNoTime;
+    if (is_due(row.stage_watermark_ms)) break;
+    row.watermark_ms = pass_time(row.stage_watermark_ms, shards_[at]);
     row.time_ms = batch.event_time_ms[row.row];
     row.key = batch.key_bytes[row.row];
     if ((!failed_.empty() && failed_[row.row] != 0) || !prepare(row)) continue;
@@ -214,6 +223,15 @@ Result<uint32_t> KeyWindowOperator::consume_chunk(const Batch& batch, uint32_t b
   }
   MR_RETURN_IF_ERROR(finish_chunk(batch, first, at, out));
   return chunk_begin_ + at;
+}
+
+// A row of the shard has come with this watermark. Returns the one that it is judged by.
+int64_t KeyWindowOperator::pass_time(int64_t watermark_ms, uint16_t shard) {
+  int64_t& shard_ms = shard_ms_[progress_.index_of(shard)];
+  if (watermark_ms == kEndOfTime) return watermark_ms;
+  watermark_ms_ = std::max(watermark_ms_, watermark_ms);
+  shard_ms = std::max(shard_ms, watermark_ms);
+  return shard_ms;
 }
 
 Status KeyWindowOperator::look_up(const Batch& batch, uint32_t begin) {
@@ -322,7 +340,8 @@ Result<bool> KeyWindowOperator::advance(int64_t watermark_ms, size_t max_rows, C
   // Within a batch its rows and what fires between them leave together, in order.
   if (!output_.is_open()) output_.begin(*context_.arenas, nullptr, true, out, counters_);
   MR_ASSIGN(bool done, timers_.fire(watermark_ms, max_rows, [this](const DueTimer& timer) {
-    last_fired_ms_ = std::max(last_fired_ms_, timer.time_ms);
+    int64_t& shard_ms = shard_ms_[progress_.index_of(timer.shard)];
+    shard_ms = std::max(shard_ms, timer.time_ms);
     return fire(timer);
   }));
   if (!in_batch_) MR_RETURN_IF_ERROR(output_.end());
@@ -331,7 +350,8 @@ Result<bool> KeyWindowOperator::advance(int64_t watermark_ms, size_t max_rows, C
     MR_ASSIGN(done, forget_timers_.fire(watermark_ms, max_rows, [this](const DueTimer& timer) { return forget(timer); }));
   }
   // At the end of the input the state remembers what has happened, not the end of time: a later run goes on.
-  if (done) watermark_ms_ = std::max(watermark_ms_, watermark_ms == kEndOfTime ? last_fired_ms_ : watermark_ms);
+  ended_ = done && watermark_ms == kEndOfTime;
+  if (done && !ended_) watermark_ms_ = std::max(watermark_ms_, watermark_ms);
   return done;
 }
 
@@ -408,7 +428,10 @@ void KeyWindowOperator::cut(DeltaBuilder& delta) {
   timers_.cut(delta);
   clock_timers_.cut(delta);
   forget_timers_.cut(delta);
-  if (has_time_) progress_.set_all(watermark_ms_);
+  for (size_t i = 0; has_time_ && i < shard_ms_.size(); i++) {
+    if (!ended_) shard_ms_[i] = std::max(shard_ms_[i], watermark_ms_);
+    progress_.set(i, {shard_ms_[i], {}});
+  }
   progress_.cut(delta);
 }
 

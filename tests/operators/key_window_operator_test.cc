@@ -23,14 +23,14 @@ struct Order {
   int64_t watermark_ms = kNone;  // that it finds
   int64_t gap_ms = 0;
   Cell big = false;
+  std::string customer = "a";
 };
 
-// Rows of the key "a".
 Batch orders(const std::vector<Order>& list) {
   std::vector<Row> rows;
   std::vector<int64_t> times, watermarks;
   for (const Order& order : list) {
-    rows.push_back({"a", order.amount, order.gap_ms * 1000, order.big});
+    rows.push_back({order.customer, order.amount, order.gap_ms * 1000, order.big});
     times.push_back(order.time_ms);
     watermarks.push_back(order.watermark_ms);
   }
@@ -442,6 +442,34 @@ TEST_CASE("rows behind the end of time are late, and do not wait for a timer tha
   lane.restart();
   // The time of the state is that of what has happened.
   CHECK(lane.instance().restored_watermark_ms() == 11);
+}
+
+TEST_CASE("after the end of the input each shard goes on from what has happened in it") {
+  const auto plan = planned(yaml("{session: {gap: 10ms}}"), kInput);
+  KeyedLane lane(*plan, kOrders);
+  const auto order = [](const std::string& customer, int64_t amount, int64_t time_ms, int64_t watermark_ms) {
+    return Order{amount, time_ms, watermark_ms, 0, false, customer};
+  };
+  lane.process(orders({order("a", 1, 0, kNone), order("b", 2, 1000, kNone)}));
+  lane.advance(kEndOfTime);
+  CHECK(shown(lane) == "0-10: 1 @9 | 1000-1010: 2 @1009");
+  lane.end_epoch();
+  lane.restart();
+  // As if each of them had a lane of its own.
+  const int64_t restored_ms = lane.instance().restored_watermark_ms();
+  CHECK(restored_ms == kNone);
+  lane.process(orders({order("a", 4, 500, restored_ms), order("b", 8, 500, restored_ms)}));
+  CHECK(lane.instance().counters().late == 1);
+  lane.advance(600);
+  CHECK(shown(lane) == "500-510: 4 @509");
+  // Rows carry the watermark of the stage, which the shard of b is ahead of.
+  lane.process(orders({order("b", 16, 1005, 600), order("b", 32, 1011, 600)}));
+  CHECK(lane.instance().counters().late == 2);
+  lane.end_epoch();
+  lane.restart();
+  CHECK(lane.instance().restored_watermark_ms() == 600);
+  lane.advance(kEndOfTime);
+  CHECK(shown(lane) == "1011-1021: 32 @1020");
 }
 
 }  // namespace
