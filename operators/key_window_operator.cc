@@ -69,6 +69,9 @@ class KeyWindowOperator : public Operator {
     return watermark_ms != kNoTime && std::min(timers_.earliest(), forget_timers_.earliest()) <= watermark_ms;
   }
   void schedule(KeyWindows& windows, uint16_t shard, std::string_view key);
+  void note_if_empty(void* state) {
+    if (KeyWindowsCodec::of(state).windows.empty()) empty_.push_back(state);
+  }
   void schedule_forget(KeyWindows& windows, uint16_t shard, std::string_view key);
   void schedule_clock(KeyWindows& windows, uint16_t shard, std::string_view key);
   Result<void*> find(uint16_t shard, std::string_view key);
@@ -106,6 +109,7 @@ class KeyWindowOperator : public Operator {
   std::vector<void*> states_;
   std::vector<uint32_t> rows_;
   std::string key_;
+  std::vector<void*> empty_;  // states that had no windows after something happened, since the last cut
 
   int64_t watermark_ms_ = kNoTime;
   int64_t restored_ms_ = kNoTime;
@@ -218,8 +222,9 @@ Result<uint32_t> KeyWindowOperator::consume_chunk(const Batch& batch, uint32_t b
     row.watermark_ms = pass_time(row.stage_watermark_ms, shards_[at]);
     row.time_ms = batch.event_time_ms[row.row];
     row.key = batch.key_bytes[row.row];
-    if ((!failed_.empty() && failed_[row.row] != 0) || !prepare(row)) continue;
-    MR_RETURN_IF_ERROR(take(batch, row, states_[at], shards_[at]));
+    const bool failed = (!failed_.empty() && failed_[row.row] != 0) || !prepare(row);
+    if (!failed) MR_RETURN_IF_ERROR(take(batch, row, states_[at], shards_[at]));
+    note_if_empty(states_[at]);
   }
   MR_RETURN_IF_ERROR(finish_chunk(batch, first, at, out));
   return chunk_begin_ + at;
@@ -358,6 +363,7 @@ Result<bool> KeyWindowOperator::advance(int64_t watermark_ms, size_t max_rows, C
 Status KeyWindowOperator::fire(const DueTimer& timer) {
   MR_ASSIGN(void* const found, find(timer.shard, timer.key));
   KeyWindows& windows = KeyWindowsCodec::of(found);
+  note_if_empty(found);
   if (windows.timer_ms != timer.time_ms) return Status::ok();
   windows.timer_ms = kNoTime;
   const std::string_view key = cache_->view(found).key.substr(1);
@@ -365,15 +371,18 @@ Status KeyWindowOperator::fire(const DueTimer& timer) {
   counters_.fired += fired;
   schedule(windows, timer.shard, key);
   schedule_forget(windows, timer.shard, key);
+  note_if_empty(found);
   return Status::ok();
 }
 
 Status KeyWindowOperator::forget(const DueTimer& timer) {
   MR_ASSIGN(void* const found, find(timer.shard, timer.key));
   KeyWindows& windows = KeyWindowsCodec::of(found);
+  note_if_empty(found);
   if (windows.forget_ms != timer.time_ms) return Status::ok();
   windows.forget_ms = kNoTime;
   kind_->forget(windows, timer.time_ms);
+  note_if_empty(found);
   schedule_forget(windows, timer.shard, cache_->view(found).key.substr(1));
   return Status::ok();
 }
@@ -389,6 +398,7 @@ Result<bool> KeyWindowOperator::advance_clock(int64_t now_ms, size_t max_rows, C
 Status KeyWindowOperator::fire_clock(const DueTimer& timer) {
   MR_ASSIGN(void* const found, find(timer.shard, timer.key));
   KeyWindows& windows = KeyWindowsCodec::of(found);
+  note_if_empty(found);
   if (windows.clock_timer_ms != timer.time_ms) return Status::ok();
   windows.clock_timer_ms = kNoTime;
   counters_.fired++;
@@ -414,14 +424,17 @@ Result<bool> KeyWindowOperator::flush(uint64_t, size_t max_rows, Collector& out)
 }
 
 void KeyWindowOperator::cut(DeltaBuilder& delta) {
+  if (output_.any_failed()) {
+    cache_->visit_dirty(0, cache_->dirty_count(), [&](const LaneCache::EntryView& entry) {
+      output_.forget_failed(KeyWindowsCodec::of(entry.state));
+    });
+  }
   // Keys without windows leave the state; a timer that is still there finds nothing.
-  std::vector<void*> gone;
-  cache_->visit_dirty(0, cache_->dirty_count(), [&](const LaneCache::EntryView& entry) {
-    KeyWindows& windows = KeyWindowsCodec::of(entry.state);
-    if (windows.windows.empty()) gone.push_back(entry.state);
-    if (output_.any_failed()) output_.forget_failed(windows);
-  });
-  for (void* state : gone) cache_->mark_removed(state);
+  for (uint32_t i = 0; i < chunk_count_; i++) note_if_empty(states_[i]);
+  for (void* state : empty_) {
+    if (KeyWindowsCodec::of(state).windows.empty() && !LaneCache::is_removed(state)) cache_->mark_removed(state);
+  }
+  empty_.clear();
   output_.forget_tickets();
   cache_->cut(delta);
   chunk_count_ = 0;

@@ -60,12 +60,12 @@ void* KeyWindowsCodec::copy_block(const void* block) const {
   return copy;
 }
 
-void KeyWindowsCodec::create(void* state) const { *static_cast<KeyWindows**>(state) = new KeyWindows(); }
+void KeyWindowsCodec::create(void* state) const { new (state) KeyWindows(); }
 
 void KeyWindowsCodec::destroy(void* state) const {
   KeyWindows& windows = of(state);
   for (KeyWindow& window : windows.windows) delete_block(window.block);
-  delete &windows;
+  windows.~KeyWindows();
 }
 
 void KeyWindowsCodec::encode_window(const KeyWindow& window, std::string& out) const {
@@ -154,7 +154,7 @@ Status KeyWindowsCodec::decode(std::string_view bytes, void* state) const {
 
 size_t KeyWindowsCodec::extra_bytes(const void* state) const {
   const KeyWindows& windows = of(const_cast<void*>(state));
-  size_t bytes = sizeof(KeyWindows) + windows.windows.capacity() * sizeof(KeyWindow);
+  size_t bytes = windows.windows.capacity() * sizeof(KeyWindow);
   for (const KeyWindow& window : windows.windows) {
     if (window.block != nullptr) bytes += set_.size() + 16 + set_.extra_bytes(window.block);
     for (const ShownWindow& shown : window.shown) bytes += sizeof shown + shown.values.capacity();

@@ -43,14 +43,14 @@ class KeyWindowsCodec : public AccumulatorCodec {
  public:
   // set: of the blocks; outlives the codec.
   explicit KeyWindowsCodec(const AccumulatorSet& set) : set_(set) {}
-  static KeyWindows& of(void* state) { return **static_cast<KeyWindows**>(state); }
+  static KeyWindows& of(void* state) { return *static_cast<KeyWindows*>(state); }
 
   void* new_block() const;
   void delete_block(void* block) const;
   // A block with the same contents.
   void* copy_block(const void* block) const;
 
-  size_t size() const override { return sizeof(KeyWindows*); }
+  size_t size() const override { return sizeof(KeyWindows); }
   void create(void* state) const override;
   void destroy(void* state) const override;
   bool trivially_destructible() const override { return false; }

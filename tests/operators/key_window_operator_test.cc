@@ -102,7 +102,7 @@ TEST_CASE("windows of a key that an older version has stored") {
   for (const int64_t bound : {40, 8}) writer.zigzag(bound);
   writer.string("values");
   writer.string(block);
-  alignas(8) char state[8];
+  alignas(8) char state[64];
   REQUIRE(codec.size() <= sizeof state);
   codec.create(state);
   REQUIRE(codec.decode(bytes, state).is_ok());
