@@ -352,7 +352,8 @@ Result<bool> KeyWindowOperator::advance(int64_t watermark_ms, size_t max_rows, C
   if (!in_batch_) MR_RETURN_IF_ERROR(output_.end());
   // The end of the input makes nothing old: rows of a later run may belong to what has closed.
   if (done && watermark_ms != kEndOfTime) {
-    MR_ASSIGN(done, forget_timers_.fire(watermark_ms, max_rows, [this](const DueTimer& timer) { return forget(timer); }));
+    MR_ASSIGN(done,
+              forget_timers_.fire(watermark_ms, max_rows, [this](const DueTimer& timer) { return forget(timer); }));
   }
   // At the end of the input the state remembers what has happened, not the end of time: a later run goes on.
   ended_ = done && watermark_ms == kEndOfTime;

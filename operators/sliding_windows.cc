@@ -47,8 +47,7 @@ class SlidingWindows : public KeyWindowKind {
                          [](const KeyWindow& point, int64_t time) { return point.bounds.start_ms < time; }) -
         points.begin());
   }
-  // Windows that hold the rows of a point, by their end; created: and the one that begins behind it, which there is only
-  // now.
+  // Windows that hold the rows of a point, by their end; created: and the one that begins behind it, which is new, too.
   std::vector<Ref> windows_of(const Points& points, size_t point, bool created) const;
   void sort_by_end(const Points& points, std::vector<Ref>& refs) const;
   bool is_closed(const WindowBounds& bounds, int64_t watermark_ms) const {

@@ -256,7 +256,8 @@ TEST_CASE("sliding: the window behind a row that comes after those in it is show
   const std::string update = "95-105: 2 @105 | 98-108: 3 @108 | 106-116: 1 @108 | " + then;
   CHECK(run("  emit: update\n", true) == first + " | " + update);
   CHECK(run("  emit: update\n", false) == update);
-  const std::string each = first + " | 95-105: 2 @105 | 98-108: 3 @105 | 106-116: 1 @105 | 95-105: 6 @105 | 98-108: 7 @105";
+  const std::string each =
+      first + " | 95-105: 2 @105 | 98-108: 3 @105 | 106-116: 1 @105 | 95-105: 6 @105 | 98-108: 7 @105";
   CHECK(run("  emit: each\n", true) == each);
   CHECK(run("  emit: each\n", false) == each);
 }
