@@ -1,5 +1,6 @@
 #include "operators/key_windows.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <new>
 
@@ -11,7 +12,7 @@ namespace {
 // 1: versions that were shown have no event time; times that there are none of are written, too.
 constexpr uint8_t kCodecVersion = 2;
 constexpr uint8_t kFired = 1, kNextFired = 2, kClosed = 4, kHasNewest = 8;
-constexpr uint8_t kHasTimer = 1, kHasClockTimer = 2, kHasForgetTimer = 4;
+constexpr uint8_t kHasTimer = 1, kHasClockTimer = 2, kHasForgetTimer = 4, kHasLargestGap = 8;
 
 void write_bounds(const WindowBounds& bounds, AccumulatorWriter& out) {
   out.zigzag(bounds.start_ms);
@@ -100,11 +101,13 @@ void KeyWindowsCodec::encode(const void* state, std::string& out) const {
   const bool timer = windows.timer_ms != kNoTime;
   const bool clock_timer = windows.clock_timer_ms != kNoTime;
   const bool forget_timer = windows.forget_ms != kNoTime;
+  const bool largest_gap = windows.largest_gap_ms > 0;
   writer.byte(static_cast<uint8_t>((timer ? kHasTimer : 0) | (clock_timer ? kHasClockTimer : 0) |
-                                   (forget_timer ? kHasForgetTimer : 0)));
+                                   (forget_timer ? kHasForgetTimer : 0) | (largest_gap ? kHasLargestGap : 0)));
   if (timer) writer.zigzag(windows.timer_ms);
   if (clock_timer) writer.zigzag(windows.clock_timer_ms);
   if (forget_timer) writer.zigzag(windows.forget_ms);
+  if (largest_gap) writer.zigzag(windows.largest_gap_ms);
   writer.varint(windows.windows.size());
   for (const KeyWindow& window : windows.windows) encode_window(window, out);
 }
@@ -139,15 +142,19 @@ Status KeyWindowsCodec::decode(std::string_view bytes, void* state) const {
   AccumulatorReader reader(bytes);
   const uint8_t version = reader.byte();
   if (version < 1 || version > kCodecVersion) return corrupt();
-  const uint8_t timers = version > 1 ? reader.byte() : kHasTimer | kHasClockTimer;
-  if (timers > (kHasTimer | kHasClockTimer | kHasForgetTimer)) return corrupt();
-  if ((timers & kHasTimer) != 0) windows.timer_ms = reader.zigzag();
-  if ((timers & kHasClockTimer) != 0) windows.clock_timer_ms = reader.zigzag();
-  if ((timers & kHasForgetTimer) != 0) windows.forget_ms = reader.zigzag();
+  const uint8_t has = version > 1 ? reader.byte() : kHasTimer | kHasClockTimer;
+  if (has > (kHasTimer | kHasClockTimer | kHasForgetTimer | kHasLargestGap)) return corrupt();
+  if ((has & kHasTimer) != 0) windows.timer_ms = reader.zigzag();
+  if ((has & kHasClockTimer) != 0) windows.clock_timer_ms = reader.zigzag();
+  if ((has & kHasForgetTimer) != 0) windows.forget_ms = reader.zigzag();
+  if ((has & kHasLargestGap) != 0) windows.largest_gap_ms = reader.zigzag();
   const uint64_t count = reader.varint();
   for (uint64_t i = 0; i < count; i++) {
     if (!reader.ok()) return corrupt();
     MR_RETURN_IF_ERROR(decode_window(reader, version, windows.windows.emplace_back()));
+  }
+  for (const KeyWindow& window : windows.windows) {
+    windows.largest_gap_ms = std::max(windows.largest_gap_ms, version > 1 ? 0 : window.gap_ms);
   }
   return reader.finished() ? Status::ok() : corrupt();
 }

@@ -36,6 +36,7 @@ struct KeyWindows {
   int64_t timer_ms = kNoTime;        // of the key's timer in event time; kNoTime: none
   int64_t clock_timer_ms = kNoTime;  // of the wall clock
   int64_t forget_ms = kNoTime;       // of its timer among StateTable::kForgetTimers
+  int64_t largest_gap_ms = 0;        // session, where it is not known beforehand: of the rows so far
   std::vector<KeyWindow> windows;    // by start
 };
 

@@ -4,7 +4,7 @@
 //
 // What closed sessions covered is remembered until no row that is in time can touch them any more: a late row that
 // belongs to one is late, and opens no second session over the same time (BEAM-3568 is what happens otherwise). That is
-// the largest gap that a row may have behind its end: max_gap, or without that what the key's rows have had so far.
+// the largest gap behind its end that a row may have: max_gap, or without that the largest of the key so far.
 #include <algorithm>
 
 #include "operators/key_window_kind.h"
@@ -52,7 +52,10 @@ class SessionWindows : public KeyWindowKind {
   int64_t due_ms(const KeyWindow& window) const {
     return window.fired ? window.bounds.end_ms + lateness_ms_ : window.bounds.end_ms;
   }
-  int64_t largest_gap_ms(const KeyWindows& windows) const;
+  // How long a closed session is remembered behind its end.
+  int64_t kept_ms(const KeyWindows& windows) const {
+    return lateness_ms_ + (largest_gap_ms_ > 0 ? largest_gap_ms_ : windows.largest_gap_ms);
+  }
 
   const KeyWindowParts parts_;
   const EmitSpec& emit_;
@@ -117,6 +120,10 @@ SessionWindows::Join SessionWindows::join(const KeyWindows& windows, const KeyWi
 
 Result<KeyWindowKind::Taken> SessionWindows::add(KeyWindows& windows, KeyWindowRow& row) {
   Taken taken;
+  // What is forgotten stays so, whatever gap the row has.
+  if (largest_gap_ms_ == 0 && row.watermark_ms != kNoTime && row.watermark_ms != kEndOfTime) {
+    forget(windows, row.watermark_ms);
+  }
   Join joined = join(windows, row);
   const WindowBounds bounds = joined.result.bounds;
   const bool passed = row.watermark_ms != kNoTime && bounds.end_ms + lateness_ms_ <= row.watermark_ms;
@@ -128,6 +135,7 @@ Result<KeyWindowKind::Taken> SessionWindows::add(KeyWindows& windows, KeyWindowR
   void* block = fold(windows, joined, row, &taken.refusal);
   if (block == nullptr) return taken;
   KeyWindow& window = replace(windows, std::move(joined), block);
+  if (largest_gap_ms_ == 0) windows.largest_gap_ms = std::max(windows.largest_gap_ms, row.gap_ms);
   window.rows_since++;
   window.fired = row.watermark_ms != kNoTime && window.bounds.end_ms <= row.watermark_ms;
   MR_RETURN_IF_ERROR(show_row(window, row));
@@ -201,14 +209,6 @@ int64_t SessionWindows::next_due_ms(const KeyWindows& windows) const {
   return due;
 }
 
-int64_t SessionWindows::largest_gap_ms(const KeyWindows& windows) const {
-  int64_t gap_ms = largest_gap_ms_;
-  if (gap_ms == 0) {
-    for (const KeyWindow& window : windows.windows) gap_ms = std::max(gap_ms, window.gap_ms);
-  }
-  return gap_ms;
-}
-
 // While a session is open, fire() forgets.
 int64_t SessionWindows::forget_ms(const KeyWindows& windows) const {
   int64_t end_ms = kNoTime;
@@ -216,13 +216,14 @@ int64_t SessionWindows::forget_ms(const KeyWindows& windows) const {
     if (!window.closed) return kEndOfTime;
     end_ms = std::max(end_ms, window.bounds.end_ms);
   }
-  return end_ms == kNoTime ? kEndOfTime : end_ms + lateness_ms_ + largest_gap_ms(windows);
+  return end_ms == kNoTime ? kEndOfTime : end_ms + kept_ms(windows);
 }
 
 void SessionWindows::forget(KeyWindows& windows, int64_t now_ms) const {
-  const int64_t kept_ms = lateness_ms_ + largest_gap_ms(windows);
+  const int64_t end_ms = now_ms - kept_ms(windows);
   std::erase_if(windows.windows,
-                [&](const KeyWindow& window) { return window.closed && window.bounds.end_ms + kept_ms <= now_ms; });
+                [&](const KeyWindow& window) { return window.closed && window.bounds.end_ms <= end_ms; });
+  if (windows.windows.empty()) windows.largest_gap_ms = 0;
 }
 
 Result<uint64_t> SessionWindows::fire(KeyWindows& windows, std::string_view key, int64_t now_ms) {

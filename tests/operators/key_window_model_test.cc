@@ -16,7 +16,7 @@ const Schema kSchema = {{"key", Type(TypeKind::kString)}, {"amount", Type(TypeKi
 const Edge kInput{kSchema, EdgeType::kAppend, {}};
 
 struct Job {
-  std::string window;
+  std::string window = {};
   int64_t size_ms = 20;  // gap of sessions
   bool dynamic = false;  // gaps by row
   int64_t lateness_ms = 0;
@@ -124,6 +124,7 @@ class Sessions : public KeyReference {
     }
     const auto index = at - sessions.begin();
     key.open = sessions;
+    key.gap = std::max(key.gap, gap_of(job_, record));
     Session& session = key.open[static_cast<size_t>(index)];
     session.since++;
     session.changed = true;
@@ -149,7 +150,8 @@ class Sessions : public KeyReference {
         if (closed) key.closed.push_back(session);
       }
       std::erase_if(key.open, [&](const Session& s) { return s.end + job_.lateness_ms <= watermark_ms; });
-      std::erase_if(key.closed, [&](const Session& s) { return s.end + job_.lateness_ms + s.gap <= watermark_ms; });
+      std::erase_if(key.closed, [&](const Session& s) { return s.end + job_.lateness_ms + key.gap <= watermark_ms; });
+      if (key.open.empty() && key.closed.empty()) key.gap = 0;
     }
   }
 
@@ -164,7 +166,7 @@ class Sessions : public KeyReference {
  private:
   struct Session {
     std::vector<WindowRecord> rows, fresh;  // all, and those since it was shown
-    int64_t start = 0, end = 0, gap = 0;
+    int64_t start = 0, end = 0;
     size_t since = 0;
     bool fired = false, changed = false;
     std::vector<Version> shown;
@@ -174,6 +176,7 @@ class Sessions : public KeyReference {
   };
   struct Key {
     std::vector<Session> open, closed;
+    int64_t gap = 0;  // the largest so far
   };
 
   // All rows of open sessions and this one, by time, in groups of which each row begins before the others end.
@@ -191,7 +194,6 @@ class Sessions : public KeyReference {
       Session& session = sessions.back();
       session.rows.push_back(row);
       session.end = session.rows.size() == 1 ? row.time_ms + gap_ms : std::max(session.end, row.time_ms + gap_ms);
-      session.gap = std::max(session.gap, gap_ms);
     }
     for (const Session& old : key.open) {
       for (Session& session : sessions) {
