@@ -33,8 +33,7 @@ class KeyWindowOperator : public Operator {
   Result<bool> advance(int64_t watermark_ms, size_t max_rows, Collector& out) override;
   int64_t next_clock_ms() const override { return clock_timers_.earliest(); }
   Result<bool> advance_clock(int64_t now_ms, size_t max_rows, Collector& out) override;
-  // Shards that have come further judge their rows themselves (the end of the input leaves each where it was).
-  int64_t restored_watermark_ms() const override { return restored_ms_; }
+  int64_t restored_watermark_ms() const override { return progress_.reached_ms(); }
   int64_t output_delay_ms() const override {
     return emit().mode == EmitMode::kFinal ? program_->window.allowed_lateness_ms : 0;
   }
@@ -57,7 +56,6 @@ class KeyWindowOperator : public Operator {
   Status begin_batch(const Batch& batch, Collector& out);
   Result<uint32_t> consume_chunk(const Batch& batch, uint32_t begin, Collector& out);
   Status look_up(const Batch& batch, uint32_t begin);
-  int64_t pass_time(int64_t watermark_ms, uint16_t shard);
   // False: the row's gap or time cannot be used; the error is noted.
   bool prepare(KeyWindowRow& row);
   Status take(const Batch& batch, KeyWindowRow& row, void* state, uint16_t shard);
@@ -112,11 +110,7 @@ class KeyWindowOperator : public Operator {
   std::vector<void*> empty_;  // states that had no windows after something happened, since the last cut
 
   int64_t watermark_ms_ = kNoTime;
-  int64_t restored_ms_ = kNoTime;
-  // By shard: how far its rows and what has fired in it have come. At the end of the input that is the time which the
-  // state remembers, however shards were spread over lanes.
-  std::vector<int64_t> shard_ms_;
-  bool ended_ = false;
+  ShardTimes shard_times_;
   size_t cursor_ = 0;  // of the flush under way
 };
 
@@ -144,10 +138,8 @@ Status KeyWindowOperator::open(const OperatorContext& context) {
   MR_RETURN_IF_ERROR(timers_.open(context, {static_cast<uint8_t>(StateTable::kEventTimers)}));
   MR_RETURN_IF_ERROR(clock_timers_.open(context, {static_cast<uint8_t>(StateTable::kClockTimers)}));
   MR_RETURN_IF_ERROR(forget_timers_.open(context, {static_cast<uint8_t>(StateTable::kForgetTimers)}));
-  shard_ms_.clear();
-  for (size_t i = 0; i < progress_.shards(); i++) shard_ms_.push_back(progress_.shard(i).time_ms);
-  if (!shard_ms_.empty()) restored_ms_ = *std::min_element(shard_ms_.begin(), shard_ms_.end());
-  watermark_ms_ = restored_ms_;
+  watermark_ms_ = progress_.reached_ms();
+  shard_times_.restore(progress_, context.shards);
   return Status::ok();
 }
 
@@ -219,7 +211,8 @@ Result<uint32_t> KeyWindowOperator::consume_chunk(const Batch& batch, uint32_t b
     row.row = rows_[at];
     row.stage_watermark_ms = has_time_ && batch.watermark_ms != nullptr ? batch.watermark_ms[row.row] : kNoTime;
     if (is_due(row.stage_watermark_ms)) break;
-    row.watermark_ms = pass_time(row.stage_watermark_ms, shards_[at]);
+    row.watermark_ms = shard_times_.of(shards_[at], row.stage_watermark_ms);
+    if (row.stage_watermark_ms != kEndOfTime) watermark_ms_ = std::max(watermark_ms_, row.stage_watermark_ms);
     row.time_ms = batch.event_time_ms[row.row];
     row.key = batch.key_bytes[row.row];
     const bool failed = (!failed_.empty() && failed_[row.row] != 0) || !prepare(row);
@@ -228,15 +221,6 @@ Result<uint32_t> KeyWindowOperator::consume_chunk(const Batch& batch, uint32_t b
   }
   MR_RETURN_IF_ERROR(finish_chunk(batch, first, at, out));
   return chunk_begin_ + at;
-}
-
-// A row of the shard has come with this watermark. Returns the one that it is judged by.
-int64_t KeyWindowOperator::pass_time(int64_t watermark_ms, uint16_t shard) {
-  int64_t& shard_ms = shard_ms_[progress_.index_of(shard)];
-  if (watermark_ms == kEndOfTime) return watermark_ms;
-  watermark_ms_ = std::max(watermark_ms_, watermark_ms);
-  shard_ms = std::max(shard_ms, watermark_ms);
-  return shard_ms;
 }
 
 Status KeyWindowOperator::look_up(const Batch& batch, uint32_t begin) {
@@ -344,9 +328,8 @@ Result<bool> KeyWindowOperator::advance(int64_t watermark_ms, size_t max_rows, C
   if (!has_time_) return true;
   // Within a batch its rows and what fires between them leave together, in order.
   if (!output_.is_open()) output_.begin(*context_.arenas, nullptr, true, out, counters_);
-  MR_ASSIGN(bool done, timers_.fire(watermark_ms, max_rows, [this](const DueTimer& timer) {
-    int64_t& shard_ms = shard_ms_[progress_.index_of(timer.shard)];
-    shard_ms = std::max(shard_ms, timer.time_ms);
+  MR_ASSIGN(bool done, timers_.fire(watermark_ms, max_rows, [&](const DueTimer& timer) {
+    if (watermark_ms == kEndOfTime) shard_times_.note(timer.shard, timer.time_ms);
     return fire(timer);
   }));
   if (!in_batch_) MR_RETURN_IF_ERROR(output_.end());
@@ -356,8 +339,10 @@ Result<bool> KeyWindowOperator::advance(int64_t watermark_ms, size_t max_rows, C
               forget_timers_.fire(watermark_ms, max_rows, [this](const DueTimer& timer) { return forget(timer); }));
   }
   // At the end of the input the state remembers what has happened, not the end of time: a later run goes on.
-  ended_ = done && watermark_ms == kEndOfTime;
-  if (done && !ended_) watermark_ms_ = std::max(watermark_ms_, watermark_ms);
+  if (done && watermark_ms != kEndOfTime) {
+    watermark_ms_ = std::max(watermark_ms_, watermark_ms);
+    shard_times_.pass(watermark_ms_);
+  }
   return done;
 }
 
@@ -442,9 +427,8 @@ void KeyWindowOperator::cut(DeltaBuilder& delta) {
   timers_.cut(delta);
   clock_timers_.cut(delta);
   forget_timers_.cut(delta);
-  for (size_t i = 0; has_time_ && i < shard_ms_.size(); i++) {
-    if (!ended_) shard_ms_[i] = std::max(shard_ms_[i], watermark_ms_);
-    progress_.set(i, {shard_ms_[i], {}});
+  for (size_t i = 0; has_time_ && i < progress_.shards(); i++) {
+    progress_.set(i, {shard_times_.of(progress_.shard_id(i), watermark_ms_), {}});
   }
   progress_.cut(delta);
 }
