@@ -16,7 +16,7 @@ constexpr size_t kMinCompactBytes = 4 * 1024;
 
 uint64_t first_bytes_of(std::string_view key) {
   uint64_t word = 0;
-  std::memcpy(&word, key.data(), std::min<size_t>(key.size(), sizeof word));
+  if (!key.empty()) std::memcpy(&word, key.data(), std::min<size_t>(key.size(), sizeof word));
   return __builtin_bswap64(word);
 }
 
