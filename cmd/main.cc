@@ -1,7 +1,10 @@
 // millrace: the command line. Only reads arguments; each verb has a file of its own.
+#include <fcntl.h>
 #include <malloc.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
 #include <exception>
 
 #include "cmd/verbs.h"
@@ -65,6 +68,11 @@ int run_main(int argc, char** argv) {
   version_app->add_flag("--json", version_json, "as JSON");
   version_app->callback([&] { exit_code = millrace::version_verb(version_json); });
 
+  const auto named = [&](const CLI::App* verb) { return verb->get_name() == argv[1]; };
+  if (argc > 1 && argv[1][0] != '-' && app.get_subcommands(named).empty()) {
+    std::fprintf(stderr, "millrace: unknown verb \"%s\"; millrace --help lists them\n", argv[1]);
+    return millrace::kExitUsage;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -73,9 +81,20 @@ int run_main(int argc, char** argv) {
   return exit_code;
 }
 
+// Files that are opened later must not take the numbers of streams that are closed. Writing to a closed standard output
+// still fails; without a standard error there is no one to tell.
+void fill_standard_streams() {
+  for (const int fd : {0, 1, 2}) {
+    if (::fcntl(fd, F_GETFD) != -1) continue;
+    const int opened = ::open("/dev/null", fd == 2 ? O_WRONLY : O_RDONLY);
+    if (opened != fd) std::abort();
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  fill_standard_streams();
   // Bounded memory: few arenas, and large blocks (deltas, SST buffers) go back to the system at once. With glibc's
   // defaults 5 M keys take 510 MB instead of 370 (docs/benchmarks.md).
   mallopt(M_ARENA_MAX, 2);

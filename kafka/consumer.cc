@@ -36,6 +36,7 @@ RdClient::Settings consumer_settings(const KafkaConsumerOptions& options) {
           {"check.crcs", "true"},
           {"enable.partition.eof", options.partition_eof ? "true" : "false"},
           {"fetch.wait.max.ms", std::to_string(options.fetch_wait_max_ms)},
+          {"fetch.min.bytes", std::to_string(options.fetch_min_bytes)},
           {"fetch.queue.backoff.ms", "2"},
           {"fetch.error.backoff.ms", "100"},
           {"fetch.message.max.bytes", std::to_string(fetch_bytes)},

@@ -35,6 +35,7 @@ struct KafkaConsumerOptions {
   std::string group;               // also used for committed offsets; required
   size_t queue_bytes = 32u << 20;  // prefetch bound of the whole consumer
   int fetch_wait_max_ms = 20;
+  int fetch_min_bytes = 1;  // the broker answers when it has so many, or after fetch_wait_max_ms
   bool partition_eof = true;  // report ends of partitions
 };
 

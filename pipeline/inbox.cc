@@ -17,8 +17,10 @@ void Inbox::push(size_t channel, Message message) {
     std::lock_guard lock(mutex_);
     Channel& to = channels_[channel];
     to.bytes += message.batch.bytes;
-    // Where a channel stands in event time takes the place of where it stood: a blocked receiver collects no times.
-    if (message.time && !to.queue.empty() && to.queue.back().time) {
+    // Where a channel stands in event time takes the place of where it stood: a blocked receiver collects no times. The
+    // end does not: timers that were due before it fire as before it.
+    const bool ends = message.time && message.time->watermark_ms == kEndOfTime;
+    if (message.time && !ends && !to.queue.empty() && to.queue.back().time) {
       to.queue.back().time = message.time;
     } else {
       to.queue.push_back(std::move(message));

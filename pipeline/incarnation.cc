@@ -11,6 +11,7 @@ constexpr int64_t kHealthIntervalMs = 1000;
 constexpr int64_t kNumbersIntervalMs = 5000;
 constexpr size_t kMaxPendingMemtables = 2;  // decided deltas that wait for the store
 constexpr int64_t kMaxTickMs = 10;
+constexpr int64_t kMaxGatherMs = 5;  // by which sources may be late where nothing shows before a decision
 }  // namespace
 
 const char* to_string(PipelineState state) {
@@ -134,6 +135,8 @@ void Incarnation::build_sources(uint64_t) {
     settings.context.keyed_state = plan_.has_keyed_state();
     for (const SourceProgress& known : recovered_.progress.sources)
       if (known.source == plan_.sources[i].spec->name) settings.context.known = true;
+    if (plan_.spec->mode == RecoveryMode::kChangelog && plan_.spec->guarantee == Guarantee::kExactlyOnce)
+      settings.context.gather_ms = static_cast<int>(std::min(plan_.spec->commit_interval_ms / 20, kMaxGatherMs));
     settings.context.accept_reset = settings_.recovery.accept_reset;
     settings.limits.max_rows = settings_.max_batch_rows;
     settings.waits_between_polls = !settings_.background_state;

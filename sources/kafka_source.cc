@@ -11,6 +11,7 @@
 namespace millrace {
 namespace {
 
+constexpr int kGatherBytes = 64 * 1024;  // of a fetch, where rows may be gathered
 constexpr int kRequestTimeoutMs = 1000;
 constexpr int kCommitTimeoutMs = 1000;
 constexpr int64_t kCommitEveryMs = 1000;
@@ -279,6 +280,10 @@ Status KafkaSource::open_consumer() {
   KafkaConsumerOptions options;
   options.group = options_.group;
   options.queue_bytes = options_.queue_bytes;
+  if (context_.gather_ms > 0) {
+    options.fetch_wait_max_ms = context_.gather_ms;
+    options.fetch_min_bytes = kGatherBytes;
+  }
   MR_ASSIGN(consumer_, KafkaConsumer::create(context_.kafka, options, context_.log));
   return Status::ok();
 }

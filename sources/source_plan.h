@@ -31,6 +31,7 @@ struct SourceContext {
   KafkaConfig kafka;
   bool known = false;        // the progress record has positions of this source, maybe of no partition: `start` is past
   bool keyed_state = false;  // a changed partition count is an error then
+  int gather_ms = 0;  // rows may be gathered so long before they are handed on: nothing shows before the decision
   bool accept_reset = false;  // --accept-reset: go on where open() would refuse positions that mean something else now
 };
 

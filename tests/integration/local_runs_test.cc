@@ -1,4 +1,6 @@
 // The binary without a broker: what a second start, a small cache and a store that cannot grow do to local pipelines.
+#include <sys/wait.h>
+
 #include <filesystem>
 #include <fstream>
 
@@ -110,6 +112,51 @@ TEST_CASE("count windows of more keys than the cache holds") {
                                     folder.path("out.jsonl") + "}\n");
   folder.run();
   CHECK(folder.lines("out.jsonl") == 60'000);
+}
+
+TEST_CASE("timers that are due before the end of an input fire before it") {
+  const LocalFolder folder;
+  folder.write("in.jsonl", "{\"k\":\"a\",\"at\":0}\n{\"k\":\"a\",\"at\":100000}\n");
+  folder.write("pipeline.yaml", R"(version: 1
+name: ticking
+recovery: {mode: none}
+sources:
+  in:
+    file: ")" + folder.path("in.jsonl") + R"("
+    schema: {k: string, at: timestamp_ms}
+    event_time: at
+operators:
+  - id: ticks
+    process:
+      key_by: [k]
+      timers: {tick: event}
+      on_record:
+        - {when: timer.tick == null, set_timer: {tick: event_time + duration("10s")}}
+      on_timer:
+        tick:
+          - emit: {k: key(k), at: event_time}
+          - set_timer: {tick: event_time + duration("10s")}
+sinks:
+  out: {file: ")" + folder.path("out.jsonl") + R"("}
+)");
+  for (int i = 0; i < 10; i++) {
+    folder.run();
+    CHECK(folder.lines("out.jsonl") == 10);
+  }
+}
+
+TEST_CASE("a closed standard output is an error, and no file is taken for it") {
+  const LocalFolder folder;
+  folder.append("in.jsonl", 0, 100);
+  folder.write("pipeline.yaml", "version: 1\nname: closed\nrecovery: {mode: none}\nsources:\n  in: {file: " +
+                                    folder.path("in.jsonl") + ", schema: {n: int}}\nsinks:\n  out: {stdout: {}}\n");
+  std::string command = "exec " MILLRACE_BINARY;
+  for (const std::string& argument : folder.arguments()) command += " " + argument;
+  DaemonProcess process("/bin/bash", {"-c", command + " >&-"}, {}, folder.path("log"));
+  const std::optional<int> status = process.wait(20'000);
+  REQUIRE(status.has_value());
+  CHECK((WIFEXITED(*status) && WEXITSTATUS(*status) == 1));
+  CHECK(folder.log().find("MR4004") != std::string::npos);
 }
 
 // SIGXFSZ is ignored, so that writes beyond the limit fail as on a full or broken disk.

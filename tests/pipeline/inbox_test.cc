@@ -36,6 +36,16 @@ TEST_CASE("a receiver that takes nothing keeps one time per channel between rows
   CHECK_FALSE(inbox.pop());
 }
 
+TEST_CASE("the end of an input does not take the place of its last watermark") {
+  Inbox inbox(1000, [] {});
+  const size_t channel = inbox.add_channel([] {});
+  inbox.push(channel, time_message(1, false));
+  inbox.push(channel, time_message(2, false));
+  inbox.push(channel, time_message(kEndOfTime, false));
+  CHECK(inbox.pop()->time == StreamTime{2, false});
+  CHECK(inbox.pop()->time == StreamTime{kEndOfTime, false});
+}
+
 TEST_CASE("times do not move over a barrier, nor to another channel") {
   Inbox inbox(1000, [] {});
   const size_t one = inbox.add_channel([] {});

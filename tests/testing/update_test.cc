@@ -143,6 +143,15 @@ TEST_CASE("a rewritten expectation is met") {
     REQUIRE_MESSAGE(update.is_ok(), status);
     CAPTURE(update->text);
     const Expectation after = read(update->text);
+    // What would be met by anything stays.
+    const auto came = [](const AlignedRow& row) { return row.expected != kNoRow && row.found != kNoRow; };
+    const auto& aligned = mismatch.alignment.rows;
+    const bool stays =
+        expectation.kind == Expectation::Kind::kContains && std::none_of(aligned.begin(), aligned.end(), came);
+    if (stays) {
+      CHECK(update->text == before);
+      continue;
+    }
     CHECK(align(after, rows).good);
     CHECK(after.kind == expectation.kind);
     CHECK(after.exact == expectation.exact);
