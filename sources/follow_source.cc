@@ -10,6 +10,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -28,15 +29,19 @@ constexpr int64_t kGapMs = 10'000;
 // After so much of one file the next one has its turn.
 constexpr int64_t kTurnBytes = 1 << 20;
 constexpr int64_t kShortLine = 64 << 10;
+// So many of the files that a listing names are kept open by a resume; the rest is for those it does not name.
+constexpr size_t kMaxResumedOpen = kMaxOpenFiles / 4 * 3;
 
 struct FoundFile {
   FileId id;
   int64_t size = 0;
+  int64_t written_ns = 0;
 };
 // What the paths name now.
 struct Listing {
   std::map<std::string, FoundFile> files;
   FilesById by_id;
+  std::set<std::string> newest;  // paths of the kMaxResumedOpen that were written last (for a resume)
 };
 
 struct FollowedPath {
@@ -127,6 +132,21 @@ class FollowSource : public Source {
   int64_t next_round_ms_ = 0;
 };
 
+int64_t time_ns(const timespec& time) { return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec; }
+
+// The paths of the kMaxResumedOpen files that were written last.
+std::set<std::string> newest_files(const Listing& listing) {
+  std::vector<std::pair<int64_t, const std::string*>> written;
+  written.reserve(listing.files.size());
+  for (const auto& [path, found] : listing.files) written.emplace_back(found.written_ns, &path);
+  const size_t count = std::min(written.size(), kMaxResumedOpen);
+  std::partial_sort(written.begin(), written.begin() + static_cast<std::ptrdiff_t>(count), written.end(),
+                    [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::set<std::string> newest;
+  for (size_t i = 0; i < count; i++) newest.insert(*written[i].second);
+  return newest;
+}
+
 // Would the path of an earlier run be read by this one?
 bool FollowSource::is_ours(const std::string& path) const {
   if (!by_pattern_) return path == settings_.path;
@@ -148,7 +168,7 @@ Result<Listing> FollowSource::list() const {
       return errno_status(errno, "open", path);
     }
     if (!S_ISREG(info.st_mode)) return not_a_file(path, info.st_mode);
-    listing.files[path] = {{info.st_dev, info.st_ino}, info.st_size};
+    listing.files[path] = {{info.st_dev, info.st_ino}, info.st_size, time_ns(info.st_mtim)};
     listing.by_id.try_emplace({info.st_dev, info.st_ino}, path);
   }
   return listing;
@@ -157,7 +177,8 @@ Result<Listing> FollowSource::list() const {
 Status FollowSource::open(const std::vector<SourcePosition>& resume, const SourceNeeds& needs) {
   (void)needs;
   close();
-  MR_ASSIGN(const Listing listing, list());
+  MR_ASSIGN(Listing listing, list());
+  listing.newest = newest_files(listing);
   for (const SourcePosition& at : resume) MR_RETURN_IF_ERROR(resume_path(at, listing));
   // The event time of the source is kept with its partitions: one stays although its files are gone.
   if (paths_.empty() && !resume.empty() && is_ours(resume.back().name.topic)) {
@@ -237,9 +258,8 @@ Status FollowSource::resume_file(const KnownFile& known, const Listing& listing,
   if (file.path.empty()) {
     if (known.done) return Status::ok();
     if (!known.at_end && !accept_reset_) return lost(path.path, known.position);
-    log_.write(known.at_end ? LogLevel::kInfo : LogLevel::kWarn,
-               fmt::format("source {}: {} is gone; it had been read up to byte {}{}", name_, path.path, known.position,
-                           known.at_end ? ", its end" : " (--accept-reset)"));
+    log_.warn("source {}: {} is gone; it had been read up to byte {}{}", name_, path.path, known.position,
+              known.at_end ? "; whether something was appended after that is not known" : " (--accept-reset)");
     return Status::ok();
   }
   if (!why.empty()) {
@@ -247,11 +267,12 @@ Status FollowSource::resume_file(const KnownFile& known, const Listing& listing,
     log_.warn("source {}: {} is read from its beginning: {}", name_, file.path, why);
     file.start_over();
   }
-  // Only what cannot be found again has to stay open.
-  if (listing.files.count(file.path) > 0 || open_files_ >= kMaxOpenFiles) {
-    file.file = FileDescriptor();
-  } else {
+  // A file that is closed is lost, with what was appended since the last look, when it is removed or leaves its folder.
+  const bool stays_open = listing.files.count(file.path) == 0 || listing.newest.count(file.path) > 0;
+  if (stays_open && open_files_ < kMaxOpenFiles) {
     open_files_++;
+  } else {
+    file.file = FileDescriptor();
   }
   (known.done ? path.done : path.files).push_back(std::move(file));
   return Status::ok();
@@ -372,9 +393,10 @@ Status FollowSource::see(const std::string& path, const FoundFile& found) {
   if (!owner.files.empty()) MR_RETURN_IF_ERROR(note_rotation(owner));
   owner_of_[{file.id.device, file.id.inode}] = index;
   owner.files.push_back(std::move(file));
-  // One that waits may lose its name before its turn has come.
+  // One that waits or is empty may lose its name before it is read.
   FollowedFile& last = owner.files.back();
-  if (owner.files.size() > 1 && open_files_ < kMaxOpenFiles / 2 && last.open().is_ok()) open_files_++;
+  const bool keep = owner.files.size() > 1 || found.size == 0;
+  if (keep && open_files_ < kMaxOpenFiles / 2 && last.open().is_ok()) open_files_++;
   return Status::ok();
 }
 
@@ -689,7 +711,7 @@ void FollowSource::finish_first(FollowedPath& path) {
 void FollowSource::pop_first(FollowedPath& path) {
   FollowedFile& file = path.files.front();
   if (file.is_at_end())
-    log_.info("source {}: {} was removed after it was read to its end", name_, file.path);
+    log_.info("source {}: {} was removed; at the last look it had been read to its end", name_, file.path);
   else
     log_.warn("source {}: {} was removed; its bytes from {} on are lost", name_, file.path, file.position);
   close_file(file);

@@ -446,6 +446,93 @@ TEST_CASE("follow: a file that is removed while it is open is read to its end") 
   CHECK(follower.take() == Lines{"log@0 4"});
 }
 
+TEST_CASE("follow: a quiet file is followed out of its folder, after a restart too") {
+  TestFolder folder;
+  fs::create_directory(folder / "away");
+  bool restarts = false;
+  bool is_empty = false;
+  bool moves = true;
+  SUBCASE("first start, moved") {}
+  SUBCASE("first start, empty, moved") { is_empty = true; }
+  SUBCASE("first start, empty, removed") { is_empty = true, moves = false; }
+  SUBCASE("restart, moved") { restarts = true; }
+  SUBCASE("restart, removed") { restarts = true, moves = false; }
+  SUBCASE("restart, empty, moved") { restarts = is_empty = true; }
+  const std::string path = folder.write("log", is_empty ? "" : "1\n2\n");
+  Follower follower(path);
+  REQUIRE(follower.open().is_ok());
+  REQUIRE(follower.drain().is_ok());
+  if (restarts) REQUIRE(follower.restart().is_ok());
+  REQUIRE(follower.drain().is_ok());
+  CHECK(follower.take().size() == (is_empty ? 0 : 2));
+  std::ofstream writer(path, std::ios::app);
+  writer << "3\n" << std::flush;
+  moves ? fs::rename(path, folder / "away/log") : (void)fs::remove(path);
+  REQUIRE(follower.drain().is_ok());
+  writer << "4\n" << std::flush;
+  folder.write("log", "5\n");
+  REQUIRE(follower.drain().is_ok());
+  REQUIRE(follower.drain(kQuietMs).is_ok());
+  CHECK(follower.take() == (is_empty ? Lines{"log@0 3", "log@2 4", "log@0 5"}
+                                     : Lines{"log@4 3", "log@6 4", "log@0 5"}));
+}
+
+TEST_CASE("follow: a restart keeps the newest of many quiet files open") {
+  TestFolder folder;
+  fs::create_directory(folder / "away");
+  constexpr int kFiles = 600;
+  constexpr int kMoved = 150;
+  Follower follower(folder / "*.log");
+  const auto name = [](int i) { return std::to_string(1000 + i) + ".log"; };
+  // Every fourth file is new; there are as many of those as are moved.
+  for (int i = 0; i < kFiles; i++) {
+    const fs::path path = folder.write(name(i), "1\n");
+    fs::last_write_time(path, fs::file_time_type::clock::now() - std::chrono::hours(i % 4 == 3 ? 1 : 24 * 30));
+  }
+  const auto open_files = [] {
+    return static_cast<size_t>(std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator()));
+  };
+  const size_t others = open_files();
+  REQUIRE(follower.open().is_ok());
+  REQUIRE(follower.drain().is_ok());
+  CHECK(follower.take().size() == kFiles);
+  REQUIRE(follower.restart().is_ok());
+  REQUIRE(follower.drain().is_ok());
+  CHECK(open_files() - others >= kMoved);
+  CHECK(open_files() - others < kMaxOpenFiles);  // some are left for those that come
+  for (int i = 3; i < kFiles; i += 4) {
+    append(folder / name(i), "2\n");
+    fs::rename(folder / name(i), folder / ("away/" + name(i)));
+  }
+  REQUIRE(follower.drain().is_ok());
+  CHECK(follower.take().size() == kMoved);
+}
+
+TEST_CASE("follow: a file that left its folder between two runs leaves a warning") {
+  TestFolder folder;
+  fs::create_directory(folder / "away");
+  const std::string path = folder.write("log", "1\n2\n");
+  std::vector<std::string> logged;
+  {
+    Follower follower(path);
+    REQUIRE(follower.open().is_ok());
+    REQUIRE(follower.drain().is_ok());
+    const std::vector<SourcePosition> at = follower.source->positions();
+    follower.take();
+    append(path, "3\n");
+    fs::rename(path, folder / "away/log");
+    folder.write("log", "4\n");
+    follower.context.log = Logger::to_function(LogLevel::kWarn, LogFormat::kText,
+                                               [&logged](std::string_view line) { logged.emplace_back(line); });
+    REQUIRE(follower.open(at).is_ok());
+    REQUIRE(follower.drain().is_ok());
+    CHECK(follower.take() == Lines{"log@0 4"});
+  }
+  REQUIRE(logged.size() == 1);
+  CHECK(logged[0].find("is gone; it had been read up to byte 4; whether something was appended after that is not "
+                       "known") != std::string::npos);
+}
+
 TEST_CASE("follow: a writer that is late") {
   TestFolder folder;
   const std::string path = folder.write("log", "1\n");
