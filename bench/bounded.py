@@ -4,8 +4,8 @@
     bounded.py --binary build/release/millrace --work DIR [--windows 10000000] [--live 1000000]
 
 Keys come round after `live` rows, one second of event time; each row opens a window that the next second closes. Prints
-for every `live` windows: CPU microseconds per window (row, window, firing and expiry), resident memory, keys in the
-store; then CPU per window as a plot. Standard library only.
+for every `live` windows: CPU microseconds per window (row, window, firing and expiry), resident memory, state that
+waits for the store, epochs decided; then CPU per window as a plot. Standard library only.
 """
 import argparse
 import os
@@ -94,13 +94,14 @@ def main():
             process.wait(timeout=30)
     if process.returncode != 0:
         sys.exit(f"millrace ended with {process.returncode}")
-    print("windows opened   fired        CPU us/window   MB resident   keys in store (estimate)")
+    print("windows opened   fired        CPU us/window   MB resident   MB pending   epochs")
     costs = []
     for (before, then), (after, now) in zip(rows, rows[1:]):
         cpu = now["millrace_process_cpu_seconds_total"] - then["millrace_process_cpu_seconds_total"]
         costs.append(cpu * 1e6 / (after - before))
         print(f"{after:14.0f} {now.get('millrace_windows_fired_total', 0):12.0f} {costs[-1]:12.2f} "
-              f"{now['millrace_process_resident_memory_bytes'] / 1e6:13.0f} {now.get('millrace_state_keys_estimate', 0):16.0f}")
+              f"{now['millrace_process_resident_memory_bytes'] / 1e6:13.0f} "
+              f"{now.get('millrace_state_pending_bytes', 0) / 1e6:12.0f} {now.get('millrace_commits_total', 0):10.0f}")
     for cost in costs:
         print(f"{cost:6.2f} us |" + "#" * round(cost * 40 / max(costs)))
     print(f"peak {peak / 1e6:.0f} MB; the dearest step costs {max(costs) / (sum(costs) / len(costs)):.2f} x the mean")

@@ -7,9 +7,11 @@
 namespace millrace {
 namespace {
 constexpr int64_t kBehindMs = 1000;  // further behind than this, epochs may stretch
+constexpr int64_t kFirstIntervalMs = 25;  // of the first epoch that processes rows
 constexpr int64_t kHealthIntervalMs = 1000;
 constexpr int64_t kNumbersIntervalMs = 5000;
 constexpr size_t kMaxPendingMemtables = 2;  // decided deltas that wait for the store
+constexpr size_t kMaxHeldMemtables = 4;     // deltas in memory, undecided ones too; then sources wait
 constexpr int64_t kMaxTickMs = 10;
 constexpr int64_t kMaxGatherMs = 5;  // by which sources may be late where nothing shows before a decision
 }  // namespace
@@ -141,6 +143,7 @@ void Incarnation::build_sources(uint64_t) {
     settings.limits.max_rows = settings_.max_batch_rows;
     settings.waits_between_polls = !settings_.background_state;
     settings.alignment = alignment_.get();
+    settings.held_back = &sources_held_back_;
     sources_.push_back(std::make_unique<SourceTask>(tasks_++, settings_.executor->blocking("source"),
                                                     static_cast<TaskEvents&>(*this), plan_, i, settings));
   }
@@ -344,6 +347,10 @@ void Incarnation::tick() {
   if (is_ended()) return;
   wake_due_lanes();
   publish();
+  // A slow decision must not let the changes behind it grow without a bound.
+  const bool full = layers_->held_bytes() > kMaxHeldMemtables * plan_.spec->state.memtable_bytes;
+  sources_held_back_.store(full, std::memory_order_relaxed);
+  barrier_wanted_ = barrier_wanted_ || full;
   if (barrier_due()) inject(sources_ended_ == sources_.size() && !stop_requested_);
   const int64_t now = settings_.clock->monotonic_us() / 1000;
   if (now - health_at_ms_ >= kHealthIntervalMs) check_health(now);
@@ -374,10 +381,12 @@ bool Incarnation::barrier_due() {
   if (barrier_wanted_) return true;
   const int64_t now = settings_.clock->monotonic_us() / 1000;
   int64_t interval = plan_.spec->commit_interval_ms;
-  // The first results come after one interval, however far behind the sources are.
-  if (plan_.spec->mode == RecoveryMode::kChangelog && processed_epochs_ > 0)
+  if (plan_.spec->mode == RecoveryMode::kChangelog) {
+    // The first results come soon, however far behind the sources are.
+    if (processed_epochs_ == 0) interval = std::min(interval, kFirstIntervalMs);
     for (const auto& source : sources_)
-      if (source->behind_ms() > kBehindMs) interval = plan_.spec->max_commit_interval_ms;
+      if (processed_epochs_ > 0 && source->behind_ms() > kBehindMs) interval = plan_.spec->max_commit_interval_ms;
+  }
   if (now - barrier_at_ms_ < interval) return false;
   return activity() != activity_at_barrier_ || log_->wants_decision(now);
 }

@@ -150,6 +150,7 @@ class Incarnation : private TaskEvents {
   Recovered recovered_;
   std::unique_ptr<StateLayers> layers_;
   std::unique_ptr<SourceAlignment> alignment_;
+  std::atomic<bool> sources_held_back_{false};
   std::vector<std::unique_ptr<SourceTask>> sources_;
   std::vector<std::unique_ptr<LaneTask>> lanes_;
   std::vector<std::unique_ptr<SinkTask>> sinks_;

@@ -7,7 +7,7 @@
 namespace millrace {
 namespace {
 
-constexpr int64_t kDriftCheckMs = 5;
+constexpr int64_t kWaitCheckMs = 5;
 constexpr int64_t kPollSlackMs = 50;  // by which a poll that waited may exceed its timeout
 
 void keep_first_per_row(RowErrors& errors) {
@@ -113,10 +113,10 @@ void SourceTask::turn() {
     polled_at_us_ = 0;
     return;
   }
-  if (is_too_far_ahead()) {
+  if (must_wait()) {
     polled_at_us_ = 0;
     scheduled_ = true;
-    return strand_->post_after(kDriftCheckMs, [this] { turn(); });
+    return strand_->post_after(kWaitCheckMs, [this] { turn(); });
   }
   SourcePoll poll;
   poll.arena = arenas_.take();
@@ -161,7 +161,9 @@ void SourceTask::send_time() {
     settings_.alignment->publish(index_, sent_time_.idle ? kEndOfTime : sent_time_.watermark_ms);
 }
 
-bool SourceTask::is_too_far_ahead() {
+// The state that waits to be decided has no room, or the source is too far ahead of others.
+bool SourceTask::must_wait() {
+  if (settings_.held_back != nullptr && settings_.held_back->load(std::memory_order_relaxed)) return true;
   const int64_t max_drift_ms = planned_.spec->watermark.max_drift_ms;
   return max_drift_ms > 0 && planned_.makes_watermarks && settings_.alignment != nullptr &&
          settings_.alignment->ahead_ms(index_) > max_drift_ms;

@@ -25,6 +25,7 @@ class SourceTask : public Task {
     bool waits_between_polls = false;
     SourceLimits limits;
     SourceAlignment* alignment = nullptr;  // outlives the task
+    const std::atomic<bool>* held_back = nullptr;  // true: no more rows for now; outlives the task
   };
   SourceTask(size_t id, std::shared_ptr<Strand> strand, TaskEvents& events, const Plan& plan, size_t source,
              Settings settings);
@@ -64,7 +65,7 @@ class SourceTask : public Task {
   void apply_marks(const SourcePoll& poll);
   void pass_quiet_time(const SourcePoll& poll, int64_t waited_us);
   void send_time();
-  bool is_too_far_ahead();
+  bool must_wait();
   Status drop_bad_rows(Batch& batch, const RowErrors& errors);
   Status fail_decode(const Batch& batch, const RowErrors& errors);
   void note_lag();

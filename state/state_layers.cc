@@ -233,6 +233,15 @@ size_t StateLayers::decided_bytes(uint64_t epoch) const {
   return bytes;
 }
 
+size_t StateLayers::held_bytes() const {
+  size_t bytes = 0;
+  for (const auto& lane : lanes_) {
+    const auto runs = lane->runs();
+    for (const DeltaPtr& run : *runs) bytes += run->bytes();
+  }
+  return bytes;
+}
+
 Status StateLayers::error() const {
   std::lock_guard lock(work_->mutex);
   return work_->error;

@@ -77,6 +77,8 @@ class StateLayers {
   // Bytes of decided deltas not in the store yet; the coordinator delays barriers while they are many. Not of undecided
   // ones: these wait for a barrier themselves.
   size_t pending_bytes() const;
+  // Bytes of all deltas in memory, undecided ones too. Any thread.
+  size_t held_bytes() const;
 
  private:
   friend class LaneState;
