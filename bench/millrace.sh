@@ -3,7 +3,7 @@
 #   bench/millrace.sh setup              build the rig, start the broker, load the topic
 #   bench/millrace.sh sum [pairs]        running sum, EOS, 100 ms: Kafka Streams, ceiling, millrace, in turn
 #   bench/millrace.sh latency [runs]     5,000 orders/s: meter alone, Kafka Streams, millrace at 100 ms and 20 ms
-#   bench/millrace.sh recover [keys]     state deleted, state intact, beside Kafka Streams
+#   bench/millrace.sh recover [keys]     state deleted, state intact, beside Kafka Streams; up to 1 M keys with five versions each too
 #   bench/millrace.sh file               5 M orders, file -> aggregate -> blackhole
 #   bench/millrace.sh memory             5 M distinct keys under 64/64/32 MiB, two passes
 #   bench/millrace.sh stop
@@ -145,9 +145,12 @@ recover_millrace() {
 
 recover() {
   local keys=${1:-1000000}
-  recover_millrace "$keys" 1
-  [ "$keys" -le 1000000 ] && recover_millrace "$keys" 5
-  (cd "$rig" && KEYS=$keys ./recover.sh streams 1) | tee -a "$work/results.txt"
+  local versions
+  for versions in 1 5; do
+    [ "$keys" -gt 1000000 ] && [ "$versions" -gt 1 ] && break
+    recover_millrace "$keys" "$versions"
+    (cd "$rig" && KEYS=$keys VERSIONS=$versions ./recover.sh streams 1) | tee -a "$work/results.txt"
+  done
 }
 
 file() {
