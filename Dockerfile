@@ -10,7 +10,7 @@ RUN cmake --preset release -DMILLRACE_TESTS=OFF && cmake --build --preset releas
 
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates libyaml-cpp0.7 librocksdb7.8 \
-      libprometheus-cpp-core1.0 libsimdjson14 libfmt9 libspdlog1.10 libre2-9 libxxhash0 libcurl4 libsasl2-2 liblz4-1 libzstd1 \
+      libprometheus-cpp-core1.0 libsimdjson14 libfmt9 libspdlog1.10 libre2-9 libxxhash0 libjemalloc2 libcurl4 libsasl2-2 liblz4-1 libzstd1 \
  && rm -rf /var/lib/apt/lists/*
 COPY --from=build /out/ /
 RUN ldconfig && /usr/local/bin/millrace version

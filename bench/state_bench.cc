@@ -178,10 +178,10 @@ void load(StateStore& store, std::mt19937_64& random, size_t keys) {
   std::shuffle(order.begin(), order.end(), random);
   const double from = seconds();
   const double cpu = cpu_seconds();
-  auto bulk = store.bulk_load();
+  auto bulk = store.bulk_load(1);
   if (!bulk.is_ok()) std::abort();
   for (uint64_t id : order) {
-    if (!(*bulk)->put(full_key(shard_of_key(id), kOperator, customer(id)), "01234567890123456789").is_ok())
+    if (!(*bulk)->put(0, full_key(shard_of_key(id), kOperator, customer(id)), "01234567890123456789").is_ok())
       std::abort();
   }
   if (!(*bulk)->finish("progress").is_ok()) std::abort();

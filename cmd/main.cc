@@ -1,6 +1,5 @@
 // millrace: the command line. Only reads arguments; each verb has a file of its own.
 #include <fcntl.h>
-#include <malloc.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -8,6 +7,11 @@
 #include <exception>
 
 #include "cmd/verbs.h"
+
+// Read by jemalloc (cmd/CMakeLists.txt) before main. Few arenas, and pages go back to the system within a second:
+// memory is bounded (docs/adr/0009).
+extern "C" const char* malloc_conf;
+const char* malloc_conf = "narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0";
 
 namespace {
 
@@ -95,10 +99,6 @@ void fill_standard_streams() {
 
 int main(int argc, char** argv) {
   fill_standard_streams();
-  // Bounded memory: few arenas, and large blocks (deltas, SST buffers) go back to the system at once. With glibc's
-  // defaults 5 M keys take 510 MB instead of 370 (docs/benchmarks.md).
-  mallopt(M_ARENA_MAX, 2);
-  mallopt(M_MMAP_THRESHOLD, 1 << 20);
   try {
     return run_main(argc, argv);
   } catch (const std::exception& error) {

@@ -60,6 +60,7 @@ class RdConsumer : public KafkaConsumer, private RdClient::Observer {
 
   Status assign(const std::vector<PartitionOffset>& partitions) override;
   Status poll(size_t max_records, size_t max_bytes, int timeout_ms, bool want_headers, KafkaPoll* poll) override;
+  void read_headers(KafkaRecord* record) override;
   std::vector<int64_t> positions() const override;
   Result<std::vector<int64_t>> committed(const std::vector<TopicPartition>& partitions, int timeout_ms) override;
   Status commit(const std::vector<PartitionOffset>& offsets, int timeout_ms) override;
@@ -77,7 +78,7 @@ class RdConsumer : public KafkaConsumer, private RdClient::Observer {
   uint32_t index_of(const rd_kafka_message_t& message);
   uint32_t find_index(const rd_kafka_message_t& message);
   void add_record(const rd_kafka_message_t& message, uint32_t index, KafkaPoll* poll);
-  void add_headers(const rd_kafka_message_t& message, size_t record);
+  void add_headers(const rd_kafka_message_t& message);
   Status partition_error(const rd_kafka_message_t& message);
   Status out_of_range(const Assigned& assigned);
 
@@ -219,7 +220,10 @@ Status RdConsumer::poll(size_t max_records, size_t max_bytes, int timeout_ms, bo
       if (bytes > max_bytes && !poll->records.empty()) break;
       const uint32_t index = index_of(message);
       add_record(message, index, poll);
-      if (want_headers) add_headers(message, poll->records.size() - 1);
+      if (want_headers) {
+        header_ranges_.emplace_back(poll->records.size() - 1, headers_.size());
+        add_headers(message);
+      }
     } else if (message.err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
       const uint32_t index = index_of(message);
       assigned_[index].position = std::max(assigned_[index].position, message.offset);
@@ -247,6 +251,7 @@ void RdConsumer::add_record(const rd_kafka_message_t& message, uint32_t index, K
   KafkaRecord& record = poll->records.emplace_back();
   record.partition_index = index;
   record.offset = message.offset;
+  record.message = &message;
   rd_kafka_timestamp_type_t type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
   const int64_t timestamp = rd_kafka_message_timestamp(&message, &type);
   record.timestamp_ms = type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE || timestamp < 0 ? kNoTime : timestamp;
@@ -255,9 +260,15 @@ void RdConsumer::add_record(const rd_kafka_message_t& message, uint32_t index, K
   assigned_[index].position = message.offset + 1;
 }
 
-void RdConsumer::add_headers(const rd_kafka_message_t& message, size_t record) {
+void RdConsumer::read_headers(KafkaRecord* record) {
+  headers_.clear();
+  add_headers(*static_cast<const rd_kafka_message_t*>(record->message));
+  record->headers = headers_.data();
+  record->header_count = static_cast<uint32_t>(headers_.size());
+}
+
+void RdConsumer::add_headers(const rd_kafka_message_t& message) {
   rd_kafka_headers_t* headers = nullptr;
-  header_ranges_.emplace_back(record, headers_.size());
   if (rd_kafka_message_headers(&message, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR) return;
   const char* name = nullptr;
   const void* value = nullptr;

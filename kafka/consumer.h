@@ -48,6 +48,7 @@ struct KafkaRecord {
   std::string_view value;  // data() == nullptr: a tombstone
   const Header* headers = nullptr;
   uint32_t header_count = 0;
+  const void* message = nullptr;  // for read_headers
 };
 
 struct KafkaPoll {
@@ -69,6 +70,9 @@ class KafkaConsumer {
   // kTopicMissing; authorization) are returned; broker connection trouble is not an error (librdkafka reconnects): see
   // connected(). Reuses *poll's memory.
   virtual Status poll(size_t max_records, size_t max_bytes, int timeout_ms, bool want_headers, KafkaPoll* poll) = 0;
+  // Fills in the headers of one record of the last poll, which was made without: parsing them costs more than all the
+  // rest of a small record. They are valid until the next call of read_headers or poll.
+  virtual void read_headers(KafkaRecord* record) = 0;
   // Position behind the last record returned by poll, per assigned partition (aborted and control records are skipped
   // over when an end was reported).
   virtual std::vector<int64_t> positions() const = 0;

@@ -19,6 +19,10 @@ inline std::string key_with_shard(uint16_t shard, std::string_view user_key) {
   return key.append(user_key);
 }
 
+// False: `key` is certainly not such a key. (True for other keys too, for example small big-endian integers; the header
+// decides.)
+inline bool may_have_shard(std::string_view key) { return key.size() >= 2 && key[0] == 0 && key[1] == 0; }
+
 // The parts of such a key; a key that is too short belongs to no shard (UINT32_MAX).
 inline void split_shard(std::string_view key, uint32_t* shard, std::string_view* user_key) {
   *shard = UINT32_MAX;

@@ -12,7 +12,11 @@ namespace {
 
 constexpr int kInitTimeoutMs = 20'000;  // less than the grace period of a stop; then it is tried again
 constexpr int kMemberAttempts = 10;
-constexpr size_t kRestoreQueueBytes = 64u << 20;
+constexpr size_t kRestoreQueueBytes = 64u << 20;  // of all readers
+// One reader keeps a core busy with librdkafka's thread and another with ours, but not quite; what comes on top of two
+// is small (docs/benchmarks.md). Another connection does not pay for few records.
+constexpr size_t kRestoreReaders = 2;
+constexpr int64_t kManyRecords = 100'000;
 constexpr size_t kProgressQueueBytes = 8u << 20;
 constexpr size_t kGroupQueueBytes = 1u << 20;  // these consumers never fetch
 
@@ -287,11 +291,16 @@ Status ChangelogLog::restore(const RestorePlan& plan, const std::string& full_be
     recovered->restored_from = "empty";
     return recovered->store->clear();
   }
-  MR_ASSIGN(std::unique_ptr<KafkaConsumer> reader, new_reader(kRestoreQueueBytes));
-  RestoreTools tools{*reader, clock_, log_, ReadLimits{}};
-  if (full_because.empty()) {
-    std::optional<ProgressRecord> held = held_record(*recovered->store);
-    MR_CHECK(held.has_value());
+  const std::optional<ProgressRecord> held =
+      full_because.empty() ? held_record(*recovered->store) : std::optional<ProgressRecord>();
+  MR_CHECK(held.has_value() == full_because.empty());
+  const size_t readers = records_to_read(plan, held) < kManyRecords ? 1 : kRestoreReaders;
+  RestoreTools tools{{}, clock_, log_, ReadLimits{}};
+  for (size_t i = 0; i < readers; i++) {
+    MR_ASSIGN(std::unique_ptr<KafkaConsumer> reader, new_reader(kRestoreQueueBytes / readers));
+    tools.consumers.push_back(std::move(reader));
+  }
+  if (held) {
     Result<uint64_t> tail = replay_tail(plan, *held, *recovered->store, tools);
     if (tail.is_ok()) {
       recovered->replayed_records = *tail;

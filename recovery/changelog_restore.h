@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,8 +38,12 @@ std::string why_full(const RestorePlan& plan, const ProgressRecord* held);
 // Spans below whose begin the broker has deleted records of the state: a full replay would be incomplete.
 std::vector<ChangelogSpan> incomplete_spans(const RestorePlan& plan);
 
+// At most so many records a restore reads: the tail behind `held`, or everything.
+int64_t records_to_read(const RestorePlan& plan, const std::optional<ProgressRecord>& held);
+
 struct RestoreTools {
-  KafkaConsumer& consumer;
+  // Each reads its share of the partitions on a thread of its own (the first one on the caller's). At least one.
+  std::vector<std::unique_ptr<KafkaConsumer>> consumers;
   const Clock& clock;
   const Logger& log;
   ReadLimits limits;

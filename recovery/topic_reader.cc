@@ -44,7 +44,7 @@ Status read_to_end(KafkaConsumer& consumer, const std::vector<ReadRange>& ranges
   int64_t complained_ms = moved_ms;
   KafkaPoll poll;
   for (auto waiting = unfinished(); waiting != readings.end(); waiting = unfinished()) {
-    MR_RETURN_IF_ERROR(consumer.poll(limits.poll_records, limits.poll_bytes, kPollMs, true, &poll));
+    MR_RETURN_IF_ERROR(consumer.poll(limits.poll_records, limits.poll_bytes, kPollMs, false, &poll));
     bool moved = !poll.records.empty();
     for (const KafkaRecord& record : poll.records) {
       Reading& reading = readings[record.partition_index];

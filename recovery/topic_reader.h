@@ -31,7 +31,7 @@ struct ReadLimits {
 };
 
 // Called for every record below its range's end, in offset order per range; the record's views are valid during the
-// call. An error ends the reading.
+// call, and its headers are not read (KafkaConsumer::read_headers). An error ends the reading.
 using ReadVisitor = std::function<Status(size_t range, const KafkaRecord& record)>;
 
 // kKafkaUnavailable (external) after no_progress_ms without movement, naming what was waited for; errors of the

@@ -81,7 +81,7 @@ class MemoryStore : public StateStore {
   Result<std::vector<LogEntry>> log_entries() override { return no_log(); }
   Status log_drop_until(uint64_t) override { return no_log(); }
 
-  Result<std::unique_ptr<BulkLoad>> bulk_load() override;
+  Result<std::unique_ptr<BulkLoad>> bulk_load(size_t feeders) override;
 
   Status clear() override {
     std::unique_lock lock(mutex_);
@@ -136,12 +136,12 @@ class MemoryBulkLoad : public BulkLoad {
  public:
   explicit MemoryBulkLoad(MemoryStore& store) : store_(store) {}
 
-  Status put(std::string_view full_key, std::string_view value) override {
+  Status put(size_t, std::string_view full_key, std::string_view value) override {
     std::unique_lock lock(store_.mutex_);
     store_.apply(full_key, {.tombstone = false, .bytes = value});
     return Status::ok();
   }
-  Status remove(std::string_view full_key) override {
+  Status remove(size_t, std::string_view full_key) override {
     std::unique_lock lock(store_.mutex_);
     store_.apply(full_key, {.tombstone = true, .bytes = {}});
     return Status::ok();
@@ -156,7 +156,7 @@ class MemoryBulkLoad : public BulkLoad {
   MemoryStore& store_;
 };
 
-Result<std::unique_ptr<BulkLoad>> MemoryStore::bulk_load() {
+Result<std::unique_ptr<BulkLoad>> MemoryStore::bulk_load(size_t) {
   MR_RETURN_IF_ERROR(clear());
   return std::unique_ptr<BulkLoad>(std::make_unique<MemoryBulkLoad>(*this));
 }

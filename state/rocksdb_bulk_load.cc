@@ -12,7 +12,7 @@
 namespace millrace {
 namespace {
 
-constexpr size_t kBufferBytes = 32u << 20;
+constexpr size_t kBufferBytes = 32u << 20;  // all feeders together
 constexpr size_t kRangeBytes = 48u << 20;  // of entries per SST
 constexpr size_t kMinRangeBytes = 4u << 20;
 constexpr size_t kWriters = 2;
@@ -21,14 +21,14 @@ constexpr size_t kWriters = 2;
 
 class RocksdbBulkLoad : public BulkLoad {
  public:
-  explicit RocksdbBulkLoad(RocksdbStore& store)
-      : store_(store), runs_(store.options_.directory + "/incoming", kBufferBytes) {}
+  RocksdbBulkLoad(RocksdbStore& store, size_t feeders)
+      : store_(store), runs_(store.options_.directory + "/incoming", kBufferBytes / feeders, feeders) {}
 
-  Status put(std::string_view full_key, std::string_view value) override {
+  Status put(size_t feeder, std::string_view full_key, std::string_view value) override {
     MR_CHECK(full_key.size() >= kFullKeyPrefix && shard_of(full_key) != kReservedShard);
-    return runs_.put(full_key, value);
+    return runs_.feeder(feeder).put(full_key, value);
   }
-  Status remove(std::string_view full_key) override { return runs_.remove(full_key); }
+  Status remove(size_t feeder, std::string_view full_key) override { return runs_.feeder(feeder).remove(full_key); }
 
   Status finish(std::string_view progress) override {
     MR_RETURN_IF_ERROR(runs_.seal());
@@ -90,9 +90,9 @@ class RocksdbBulkLoad : public BulkLoad {
   SortedRuns runs_;
 };
 
-Result<std::unique_ptr<BulkLoad>> RocksdbStore::bulk_load() {
+Result<std::unique_ptr<BulkLoad>> RocksdbStore::bulk_load(size_t feeders) {
   MR_RETURN_IF_ERROR(clear());
-  return std::unique_ptr<BulkLoad>(std::make_unique<RocksdbBulkLoad>(*this));
+  return std::unique_ptr<BulkLoad>(std::make_unique<RocksdbBulkLoad>(*this, feeders));
 }
 
 }  // namespace millrace

@@ -39,7 +39,7 @@ class RocksdbStore : public StateStore {
   Status log_append(uint64_t epoch, std::string_view bytes) override;
   Result<std::vector<LogEntry>> log_entries() override;
   Status log_drop_until(uint64_t epoch) override;
-  Result<std::unique_ptr<BulkLoad>> bulk_load() override;
+  Result<std::unique_ptr<BulkLoad>> bulk_load(size_t feeders) override;
   Status clear() override;
   Status verify() override;
   Numbers numbers() override;

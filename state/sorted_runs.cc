@@ -7,7 +7,9 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/check.h"
 #include "base/crash_point.h"
+#include "state/key_sort.h"
 
 namespace millrace {
 namespace {
@@ -16,15 +18,102 @@ constexpr size_t kReadBytes = 256 * 1024;
 constexpr size_t kWriteBytes = 256 * 1024;
 constexpr size_t kSampleBytes = 64 * 1024;
 constexpr uint32_t kRemoved = UINT32_MAX;
-// What an entry costs beyond its bytes until its run is sorted: builder entry, sort item.
-constexpr size_t kEntryOverhead = 40;
 
 struct EntryHead {
   uint32_t key_bytes;
   uint32_t value_bytes;
 };
 
+// Entries as they stand in buffers and files: the head, the key, the value.
+struct Entry {
+  std::string_view key;
+  std::string_view value;
+  std::string_view bytes;  // all of it
+  bool removed = false;
+};
+
+size_t entry_bytes(const EntryHead& head) {
+  return sizeof head + head.key_bytes + (head.value_bytes == kRemoved ? 0 : head.value_bytes);
+}
+
+Entry entry_at(const char* at) {
+  EntryHead head;
+  std::memcpy(&head, at, sizeof head);
+  const size_t bytes = entry_bytes(head);
+  const char* key = at + sizeof head;
+  const char* value = key + head.key_bytes;
+  const size_t value_bytes = bytes - sizeof head - head.key_bytes;
+  return {{key, head.key_bytes}, {value, value_bytes}, {at, bytes}, head.value_bytes == kRemoved};
+}
+
 }  // namespace
+
+// Entries in the order of their arrival, and one item for each to sort. The memory is kept for the next filling.
+struct SortedRuns::Feeder::Buffer {
+  explicit Buffer(size_t bytes) : capacity(bytes), data(std::make_unique_for_overwrite<char[]>(bytes)) {}
+
+  // False: it is full. An empty one takes every entry.
+  bool add(std::string_view key, std::string_view value, uint32_t value_bytes) {
+    const EntryHead head{static_cast<uint32_t>(key.size()), value_bytes};
+    const size_t bytes = entry_bytes(head);
+    // Beside the bytes, the items: these and the sort's scratch are as long as the entries.
+    if (used + bytes + items.size() * sizeof(SortItem) > capacity) {
+      if (!items.empty()) return false;
+      if (bytes > capacity) *this = Buffer(bytes);
+    }
+    char* to = data.get() + used;
+    std::memcpy(to, &head, sizeof head);
+    char* to_key = to + sizeof head;
+    std::memcpy(to_key, key.data(), key.size());
+    if (!value.empty()) std::memcpy(to_key + key.size(), value.data(), value.size());
+    items.push_back({ordered_word(to_key, key.size(), 0), ordered_word(to_key, key.size(), 8),
+                     static_cast<uint32_t>(used), head.key_bytes});
+    used += bytes;
+    return true;
+  }
+
+  // Items in the order of their keys, each key once with its last entry.
+  void sort() {
+    const auto key = [this](uint32_t offset) { return data.get() + offset + sizeof(EntryHead); };
+    const KeySort keys(key);
+    scratch.resize(items.size());
+    keys.sort(items.data(), scratch.data(), items.size(), 0);
+    size_t kept = 0;
+    for (size_t i = 0; i < items.size(); i++) {
+      // Equal keys end up side by side, at the same depth.
+      const bool superseded = i + 1 < items.size() && items[i].first == items[i + 1].first &&
+                              items[i].second == items[i + 1].second && keys.compare(items[i], items[i + 1], 0) == 0;
+      if (!superseded) items[kept++] = items[i];
+    }
+    items.resize(kept);
+  }
+
+  Entry entry(size_t i) const { return entry_at(data.get() + items[i].index); }
+
+  size_t lower_bound(std::string_view wanted) const {
+    const auto before = [this](const SortItem& item, std::string_view key) {
+      return entry_at(data.get() + item.index).key < key;
+    };
+    const auto found = std::lower_bound(items.begin(), items.end(), wanted, before);
+    return static_cast<size_t>(found - items.begin());
+  }
+
+  void clear() {
+    used = 0;
+    items.clear();
+  }
+
+  size_t capacity;
+  size_t used = 0;
+  std::unique_ptr<char[]> data;
+  std::vector<SortItem> items;
+  std::vector<SortItem> scratch;
+};
+
+struct SortedRuns::Feeder::Spilled {
+  Run run;
+  std::unique_ptr<Buffer> buffer;
+};
 
 // One run from a given key on, in order.
 class SortedRuns::RunCursor {
@@ -56,11 +145,8 @@ class SortedRuns::RunCursor {
 
  private:
   bool advance_memory() {
-    if (next_ == run_.memory->size()) return false;
-    key = run_.memory->key(next_);
-    const Delta::Value found = run_.memory->value(next_++);
-    value = found.bytes;
-    removed = found.tombstone;
+    if (next_ == run_.memory->items.size()) return false;
+    take(run_.memory->entry(next_++));
     return true;
   }
 
@@ -68,14 +154,16 @@ class SortedRuns::RunCursor {
     EntryHead head;
     if (!need(sizeof head)) return false;
     std::memcpy(&head, buffer_.data() + position_, sizeof head);
-    const size_t payload = size_t{head.key_bytes} + (head.value_bytes == kRemoved ? 0 : head.value_bytes);
-    if (!need(sizeof head + payload)) return false;
-    const char* at = buffer_.data() + position_ + sizeof head;
-    removed = head.value_bytes == kRemoved;
-    key = {at, head.key_bytes};
-    value = {at + head.key_bytes, removed ? 0 : head.value_bytes};
-    position_ += sizeof head + payload;
+    if (!need(entry_bytes(head))) return false;
+    take(entry_at(buffer_.data() + position_));
+    position_ += entry_bytes(head);
     return true;
+  }
+
+  void take(const Entry& entry) {
+    key = entry.key;
+    value = entry.value;
+    removed = entry.removed;
   }
 
   // Makes `bytes` bytes available at position_; false at the end of the run.
@@ -178,85 +266,122 @@ class SortedRuns::MergeReader : public SortedRuns::Reader {
   Status status_;
 };
 
-SortedRuns::SortedRuns(std::string directory, size_t buffer_bytes)
-    : directory_(std::move(directory)), buffer_bytes_(buffer_bytes), builder_(0) {}
+SortedRuns::SortedRuns(std::string directory, size_t buffer_bytes, size_t feeders)
+    : directory_(std::move(directory)), buffer_bytes_(buffer_bytes) {
+  MR_CHECK(buffer_bytes < (size_t{1} << 31) && feeders > 0);
+  for (size_t i = 0; i < feeders; i++) feeders_.emplace_back(new Feeder(*this, i));
+}
 
 SortedRuns::~SortedRuns() {
-  if (spilling_.valid()) spilling_.wait();
+  feeders_.clear();
   for (const std::string& path : paths_) ::unlink(path.c_str());
 }
 
-Status SortedRuns::put(std::string_view full_key, std::string_view value) {
-  MR_CHECK(!sealed_);
-  builder_.put_full(full_key, value);
-  total_bytes_ += full_key.size() + value.size();
-  return builder_.bytes() + builder_.size() * kEntryOverhead < buffer_bytes_ ? Status::ok() : spill();
+SortedRuns::Feeder::Feeder(SortedRuns& runs, size_t number)
+    : runs_(runs),
+      path_(runs.directory_ + "/run-" + std::to_string(number) + "-"),
+      filling_(std::make_unique<Buffer>(runs.buffer_bytes_)) {}
+
+SortedRuns::Feeder::~Feeder() {
+  if (spilling_.valid()) spilling_.wait();
 }
 
-Status SortedRuns::remove(std::string_view full_key) {
-  MR_CHECK(!sealed_);
-  builder_.remove_full(full_key);
-  total_bytes_ += full_key.size();
-  return builder_.bytes() + builder_.size() * kEntryOverhead < buffer_bytes_ ? Status::ok() : spill();
+Status SortedRuns::Feeder::put(std::string_view full_key, std::string_view value) {
+  MR_CHECK(full_key.size() < UINT32_MAX && value.size() < kRemoved);
+  return add(full_key, value, static_cast<uint32_t>(value.size()));
 }
 
-Status SortedRuns::spill() {
-  MR_RETURN_IF_ERROR(wait_for_spill());
-  const std::string path = directory_ + "/run-" + std::to_string(spilled_++);
-  paths_.push_back(path);
-  auto full = std::make_shared<DeltaBuilder>(std::move(builder_));
-  builder_ = DeltaBuilder(0);
-  spilling_ = std::async(std::launch::async, [this, full, path] { return write_run(*full->finish(false), path); });
+Status SortedRuns::Feeder::remove(std::string_view full_key) {
+  MR_CHECK(full_key.size() < UINT32_MAX);
+  return add(full_key, {}, kRemoved);
+}
+
+Status SortedRuns::Feeder::add(std::string_view full_key, std::string_view value, uint32_t value_bytes) {
+  bytes_ += full_key.size() + value.size();
+  if (filling_->add(full_key, value, value_bytes)) return Status::ok();
+  MR_RETURN_IF_ERROR(spill());
+  MR_CHECK(filling_->add(full_key, value, value_bytes));
   return Status::ok();
 }
 
-Status SortedRuns::wait_for_spill() {
+Status SortedRuns::Feeder::spill() {
+  MR_RETURN_IF_ERROR(wait_for_spill());
+  const std::string path = path_ + std::to_string(spilled_++);
+  {
+    const std::lock_guard lock(runs_.mutex_);
+    runs_.paths_.push_back(path);
+  }
+  const auto sort_and_write = [path](std::unique_ptr<Buffer> full) -> Result<std::unique_ptr<Spilled>> {
+    full->sort();
+    MR_ASSIGN(Run run, write_run(*full, path));
+    full->clear();
+    return std::make_unique<Spilled>(Spilled{std::move(run), std::move(full)});
+  };
+  std::unique_ptr<Buffer> next = spare_ ? std::move(spare_) : std::make_unique<Buffer>(runs_.buffer_bytes_);
+  spilling_ = std::async(std::launch::async, sort_and_write, std::exchange(filling_, std::move(next)));
+  return Status::ok();
+}
+
+Status SortedRuns::Feeder::wait_for_spill() {
   if (!spilling_.valid()) return Status::ok();
-  MR_ASSIGN(Run run, spilling_.get());
+  MR_ASSIGN(const std::unique_ptr<Spilled> spilled, spilling_.get());
+  spare_ = std::move(spilled->buffer);
+  runs_.add_run(std::move(spilled->run));
+  return Status::ok();
+}
+
+void SortedRuns::add_run(Run run) {
+  const std::lock_guard lock(mutex_);
   runs_.push_back(std::move(run));
   crash_point("bulk-load-run");
-  return Status::ok();
 }
 
 Status SortedRuns::seal() {
   MR_CHECK(!sealed_);
-  MR_RETURN_IF_ERROR(wait_for_spill());
+  std::vector<std::future<void>> sorting;
+  for (const auto& feeder : feeders_) {
+    sorting.push_back(std::async(std::launch::async, [&feeder] { feeder->filling_->sort(); }));
+  }
+  for (std::future<void>& one : sorting) one.get();
+  for (const auto& feeder : feeders_) {
+    MR_RETURN_IF_ERROR(feeder->wait_for_spill());
+    feeder->spare_.reset();
+    if (feeder->filling_->items.empty()) continue;
+    Run last;
+    last.memory = std::move(feeder->filling_);
+    add_run(std::move(last));
+  }
   sealed_ = true;
-  if (builder_.size() == 0) return Status::ok();
-  Run last;
-  last.memory = builder_.finish(false);
-  runs_.push_back(std::move(last));
-  crash_point("bulk-load-run");
   return Status::ok();
 }
 
+size_t SortedRuns::bytes() const {
+  size_t bytes = 0;
+  for (const auto& feeder : feeders_) bytes += feeder->bytes_;
+  return bytes;
+}
+
 // The file is read back by this process only; it needs neither checksums nor syncs.
-Result<SortedRuns::Run> SortedRuns::write_run(const Delta& sorted, const std::string& path) const {
+Result<SortedRuns::Run> SortedRuns::write_run(const Feeder::Buffer& sorted, const std::string& path) {
   Run run;
   MR_ASSIGN(run.file, open_file(path, O_RDWR | O_CREAT | O_TRUNC));
   std::string buffer;
   buffer.reserve(kWriteBytes + kSampleBytes);
-  uint64_t offset = 0;
   uint64_t next_sample = 0;
-  for (size_t i = 0; i < sorted.size(); i++) {
-    const std::string_view key = sorted.key(i);
-    const Delta::Value value = sorted.value(i);
-    if (offset >= next_sample) {
-      run.samples.push_back({std::string(key), offset});
-      next_sample = offset + kSampleBytes;
+  for (size_t i = 0; i < sorted.items.size(); i++) {
+    const Entry entry = sorted.entry(i);
+    if (run.file_bytes >= next_sample) {
+      run.samples.push_back({std::string(entry.key), run.file_bytes});
+      next_sample = run.file_bytes + kSampleBytes;
     }
-    const EntryHead head{static_cast<uint32_t>(key.size()),
-                         value.tombstone ? kRemoved : static_cast<uint32_t>(value.bytes.size())};
-    const size_t before = buffer.size();
-    buffer.append(reinterpret_cast<const char*>(&head), sizeof head).append(key).append(value.bytes);
-    offset += buffer.size() - before;
+    buffer.append(entry.bytes);
+    run.file_bytes += entry.bytes.size();
     if (buffer.size() >= kWriteBytes) {
       MR_RETURN_IF_ERROR(write_all(run.file, buffer));
       buffer.clear();
     }
   }
   MR_RETURN_IF_ERROR(write_all(run.file, buffer));
-  run.file_bytes = offset;
   return run;
 }
 
@@ -266,8 +391,9 @@ std::vector<std::string> SortedRuns::split_keys(size_t ranges) const {
   for (const Run& run : runs_) {
     for (const Sample& sample : run.samples) sampled.push_back(sample.key);
     if (run.memory == nullptr) continue;
-    const size_t step = std::max<size_t>(1, run.memory->size() / 256);
-    for (size_t i = step; i < run.memory->size(); i += step) sampled.emplace_back(run.memory->key(i));
+    const size_t entries = run.memory->items.size();
+    const size_t step = std::max<size_t>(1, entries / 256);
+    for (size_t i = step; i < entries; i += step) sampled.emplace_back(run.memory->entry(i).key);
   }
   std::sort(sampled.begin(), sampled.end());
   sampled.erase(std::unique(sampled.begin(), sampled.end()), sampled.end());

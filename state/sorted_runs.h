@@ -1,41 +1,66 @@
-// SortedRuns: an external merge sort of entries that arrive in any order, for bulk loads. Entries collect in memory; a
-// full buffer is sorted by a thread of its own and written to a run file, while the next one fills. Ranges of the
-// result are then read in parallel: each key once, with its newest entry; removed keys are left out.
+// SortedRuns: an external merge sort of entries that arrive in any order, for bulk loads. Entries collect in the buffer
+// of a feeder; a full one is sorted and written to a run file by a thread of its own, while the next one fills. Ranges
+// of the result are then read in parallel: each key once, with its newest entry; removed keys are left out.
 //
-// Memory: at most three buffers of `buffer_bytes` (one fills, one waits or is being sorted with its index), and 256 KiB
-// per run file and open reader. Threads: put, remove and seal from one thread; readers each from one thread, any number
-// after seal.
+// Memory: three buffers of `buffer_bytes` per feeder (one fills, one is being sorted, one to sort into), and 256 KiB
+// per run file and open reader; an entry that is larger than a buffer gets one of its own size. Threads: each feeder from
+// one thread; seal when no feeder is in use any more; readers after seal, each from one thread.
 #pragma once
 
 #include <future>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/file.h"
 #include "base/status.h"
-#include "state/delta.h"
 
 namespace millrace {
 
 class SortedRuns {
  public:
-  // Run files are created in `directory` and removed again by the destructor.
-  SortedRuns(std::string directory, size_t buffer_bytes);
+  // Takes entries. The last entry of a key wins. Precondition: a key is given to one feeder only, and is shorter than
+  // 4 GiB; so is its value.
+  class Feeder {
+   public:
+    ~Feeder();
+    Status put(std::string_view full_key, std::string_view value);
+    Status remove(std::string_view full_key);
+
+   private:
+    friend class SortedRuns;
+    struct Buffer;
+    struct Spilled;
+    Feeder(SortedRuns& runs, size_t number);
+    Status add(std::string_view full_key, std::string_view value, uint32_t value_bytes);
+    Status spill();
+    Status wait_for_spill();
+
+    SortedRuns& runs_;
+    std::string path_;  // of its runs, without their number
+    std::unique_ptr<Buffer> filling_;
+    std::unique_ptr<Buffer> spare_;
+    std::future<Result<std::unique_ptr<Spilled>>> spilling_;
+    size_t spilled_ = 0;
+    size_t bytes_ = 0;
+  };
+
+  // Run files are created in `directory` and removed again by the destructor. buffer_bytes < 2 GiB.
+  SortedRuns(std::string directory, size_t buffer_bytes, size_t feeders);
   ~SortedRuns();
   SortedRuns(const SortedRuns&) = delete;
   SortedRuns& operator=(const SortedRuns&) = delete;
 
-  Status put(std::string_view full_key, std::string_view value);
-  Status remove(std::string_view full_key);
-  // No more entries. A load that fits into one buffer stays in memory.
+  Feeder& feeder(size_t i) { return *feeders_[i]; }
+  // No more entries. What is left in the buffers stays in memory.
   Status seal();
 
   // Precondition of the rest: sealed.
   // Keys that cut the result into about `ranges` ranges of equal size, ascending; fewer when there is little.
   std::vector<std::string> split_keys(size_t ranges) const;
-  size_t bytes() const { return total_bytes_; }  // of entries put, keys and values
+  size_t bytes() const;  // of entries put, keys and values
 
   // Entries with begin <= key < end (end empty: to the last) in order.
   class Reader {
@@ -53,26 +78,23 @@ class SortedRuns {
     uint64_t offset;
   };
   struct Run {
-    DeltaPtr memory;      // the only run of a small load
-    FileDescriptor file;  // or an unlinked-at-exit file of key_bytes, value_bytes, key, value
+    std::unique_ptr<Feeder::Buffer> memory;  // the last one of a feeder
+    FileDescriptor file;                     // or a file of the same entries
     uint64_t file_bytes = 0;
     std::vector<Sample> samples;  // every 64 KiB
   };
   class RunCursor;
   class MergeReader;
 
-  Status spill();
-  Status wait_for_spill();
-  Result<Run> write_run(const Delta& sorted, const std::string& path) const;
+  void add_run(Run run);
+  static Result<Run> write_run(const Feeder::Buffer& sorted, const std::string& path);
 
   std::string directory_;
   size_t buffer_bytes_;
-  DeltaBuilder builder_;
-  size_t total_bytes_ = 0;
-  std::vector<Run> runs_;  // oldest first
-  std::future<Result<Run>> spilling_;
-  size_t spilled_ = 0;
+  std::mutex mutex_;       // guards runs_ and paths_ until sealed
+  std::vector<Run> runs_;  // those of one feeder oldest first
   std::vector<std::string> paths_;
+  std::vector<std::unique_ptr<Feeder>> feeders_;
   bool sealed_ = false;
 };
 

@@ -38,13 +38,15 @@ struct LogEntry {
 };
 
 // Unsorted entries, sorted in bounded runs and ingested at the end; for restoring a whole changelog into an empty
-// store. put() and remove() of a key again replaces the earlier one. finish() makes everything visible with `progress`,
-// atomically as far as restarts are concerned (an unfinished load is found and cleared by the next open).
+// store. Several feeders may give entries at the same time, each from one thread, and a key always through the same
+// one; put() and remove() of a key again replaces the earlier one. finish() comes when all are done: it makes
+// everything visible with `progress`, atomically as far as restarts are concerned (an unfinished load is found and
+// cleared by the next open).
 class BulkLoad {
  public:
   virtual ~BulkLoad() = default;
-  virtual Status put(std::string_view full_key, std::string_view value) = 0;
-  virtual Status remove(std::string_view full_key) = 0;
+  virtual Status put(size_t feeder, std::string_view full_key, std::string_view value) = 0;
+  virtual Status remove(size_t feeder, std::string_view full_key) = 0;
   virtual Status finish(std::string_view progress) = 0;
 };
 
@@ -68,7 +70,7 @@ class StateStore {
   virtual Result<std::vector<LogEntry>> log_entries() = 0;
   virtual Status log_drop_until(uint64_t epoch) = 0;
   // Forgets everything, then accepts entries. Precondition: no reads until finish().
-  virtual Result<std::unique_ptr<BulkLoad>> bulk_load() = 0;
+  virtual Result<std::unique_ptr<BulkLoad>> bulk_load(size_t feeders) = 0;
   virtual Status clear() = 0;
   // Reads every block and verifies its checksum (millrace's own checks and tests).
   virtual Status verify() = 0;

@@ -71,6 +71,7 @@ class FakeConsumer : public KafkaConsumer {
     if (poll->records.empty() && poll->ends.empty()) cluster_.clock.advance_ms(timeout_ms);
     return Status::ok();
   }
+  void read_headers(KafkaRecord*) override {}  // it keeps none
   std::vector<int64_t> positions() const override {
     std::vector<int64_t> positions;
     for (const PartitionOffset& at : assigned_) positions.push_back(at.offset);

@@ -42,12 +42,12 @@ void work_by_epochs(StateStore& store) {
 
 void work_by_bulk_loads(StateStore& store) {
   for (uint64_t epoch = epoch_of(store) + 1; epoch <= kEpochs; epoch++) {
-    auto bulk = store.bulk_load();
+    auto bulk = store.bulk_load(1);
     REQUIRE(bulk.is_ok());
     std::mt19937_64 random(epoch);
     const DeltaPtr entries = random_delta(random, epoch, kBulkEntries, 200, nullptr);
     for (size_t i = 0; i < entries->size(); i++) {
-      if (!entries->value(i).tombstone) REQUIRE((*bulk)->put(entries->key(i), entries->value(i).bytes).is_ok());
+      if (!entries->value(i).tombstone) REQUIRE((*bulk)->put(0, entries->key(i), entries->value(i).bytes).is_ok());
     }
     REQUIRE((*bulk)->finish(std::to_string(epoch)).is_ok());
   }

@@ -176,7 +176,7 @@ class BrokenStore : public StateStore {
   Status log_append(uint64_t, std::string_view) override { return broken(); }
   Result<std::vector<LogEntry>> log_entries() override { return broken(); }
   Status log_drop_until(uint64_t) override { return broken(); }
-  Result<std::unique_ptr<BulkLoad>> bulk_load() override { return broken(); }
+  Result<std::unique_ptr<BulkLoad>> bulk_load(size_t) override { return broken(); }
   Status clear() override { return broken(); }
   Status verify() override { return broken(); }
   Numbers numbers() override { return {}; }

@@ -54,12 +54,12 @@ TEST_CASE("both stores are what a map is, through ingests, bulk loads, clears an
         const DeltaPtr entries[] = {random_delta(random, epoch, 500, 300, &model),
                                     random_delta(random, epoch, 500, 300, &model)};
         for (StateStore* store : {disk.get(), memory.get()}) {
-          auto bulk = store->bulk_load();
+          auto bulk = store->bulk_load(1);
           REQUIRE(bulk.is_ok());
           for (const DeltaPtr& delta : entries) {
             for (size_t i = 0; i < delta->size(); i++) {
               const Delta::Value value = delta->value(i);
-              REQUIRE((value.tombstone ? (*bulk)->remove(delta->key(i)) : (*bulk)->put(delta->key(i), value.bytes))
+              REQUIRE((value.tombstone ? (*bulk)->remove(0, delta->key(i)) : (*bulk)->put(0, delta->key(i), value.bytes))
                           .is_ok());
             }
           }
@@ -122,17 +122,17 @@ TEST_CASE("a bulk load larger than its buffers") {
   Model model;
   {
     const auto store = open(directory.path());
-    auto bulk = store->bulk_load();
+    auto bulk = store->bulk_load(1);
     REQUIRE(bulk.is_ok());
     for (size_t i = 0; i < 24'000; i++) {
       const uint64_t id = random() % 16'000;
       const std::string key = full_key(static_cast<uint16_t>(id % 16), 1, std::to_string(id));
       if (random() % 10 == 0) {
-        REQUIRE((*bulk)->remove(key).is_ok());
+        REQUIRE((*bulk)->remove(0, key).is_ok());
         model.erase(key);
       } else {
         const std::string value(4000 + random() % 100, static_cast<char>('a' + i % 26));
-        REQUIRE((*bulk)->put(key, value).is_ok());
+        REQUIRE((*bulk)->put(0, key, value).is_ok());
         model[key] = value;
       }
     }
@@ -290,9 +290,9 @@ TEST_CASE("an unfinished bulk load leaves an empty store") {
   REQUIRE(store->ingest(*random_delta(random, 1, 300, 200, nullptr), "progress").is_ok());
   REQUIRE(store->log_append(1, "x").is_ok());
   {
-    auto bulk = store->bulk_load();
+    auto bulk = store->bulk_load(1);
     REQUIRE(bulk.is_ok());
-    REQUIRE((*bulk)->put(full_key(1, 1, "key"), "value").is_ok());
+    REQUIRE((*bulk)->put(0, full_key(1, 1, "key"), "value").is_ok());
   }
   for (int round = 0; round < 2; round++) {
     CHECK(progress_of(*store).empty());
