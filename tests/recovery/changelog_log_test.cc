@@ -132,6 +132,41 @@ TEST_CASE("a restart replays only the tail; a deleted directory everything; comp
   CHECK(f.held() == Table{{"a", "9"}, {"c", "3"}});
 }
 
+TEST_CASE("so many records that two consumers read them: the tail, and everything") {
+  Fixture f;
+  f.must_start();
+  f.must_decide(1, {{"old", "1"}}, 0, true);
+  Table expected = {{"old", "1"}};
+  constexpr int kVersions = 4;
+  constexpr int kKeys = 30'000;
+  for (int version = 0; version < kVersions; version++) {
+    Changes changes;
+    for (int i = 0; i < kKeys; i++) {
+      // Keys of one operator that begin like those that carry a shard.
+      const std::string key = (i % 3 == 0 ? std::string(2, '\0') : std::string("key-")) + std::to_string(i);
+      const bool removed = version == kVersions - 1 && i % 5 == 0;
+      const std::string value = std::to_string(version) + "-" + std::to_string(i);
+      changes[key] = removed ? std::nullopt : std::optional(value);
+      if (removed) {
+        expected.erase(key);
+      } else {
+        expected[key] = value;
+      }
+    }
+    f.must_decide(static_cast<uint64_t>(version) + 2, changes, version);
+  }
+  f.kill();
+  f.must_start();
+  CHECK(f.now.restored_from == "tail");
+  CHECK(f.now.replayed_records == kVersions * kKeys);
+  CHECK((f.held() == expected));
+  f.lose_directory();
+  f.must_start();
+  CHECK(f.now.restored_from == "full");
+  CHECK(f.now.replayed_records == kVersions * kKeys + 1);
+  CHECK((f.held() == expected));
+}
+
 TEST_CASE("what a killed incarnation left open is aborted and never restored") {
   Fixture f;
   f.three_epochs();

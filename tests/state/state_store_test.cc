@@ -122,17 +122,17 @@ TEST_CASE("a bulk load larger than its buffers") {
   Model model;
   {
     const auto store = open(directory.path());
-    auto bulk = store->bulk_load(1);
+    auto bulk = store->bulk_load(3);
     REQUIRE(bulk.is_ok());
     for (size_t i = 0; i < 24'000; i++) {
       const uint64_t id = random() % 16'000;
       const std::string key = full_key(static_cast<uint16_t>(id % 16), 1, std::to_string(id));
       if (random() % 10 == 0) {
-        REQUIRE((*bulk)->remove(0, key).is_ok());
+        REQUIRE((*bulk)->remove(id % 3, key).is_ok());
         model.erase(key);
       } else {
         const std::string value(4000 + random() % 100, static_cast<char>('a' + i % 26));
-        REQUIRE((*bulk)->put(0, key, value).is_ok());
+        REQUIRE((*bulk)->put(id % 3, key, value).is_ok());
         model[key] = value;
       }
     }
