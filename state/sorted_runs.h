@@ -3,8 +3,8 @@
 // of the result are then read in parallel: each key once, with its newest entry; removed keys are left out.
 //
 // Memory: three buffers of `buffer_bytes` per feeder (one fills, one is being sorted, one to sort into), and 256 KiB
-// per run file and open reader; an entry that is larger than a buffer gets one of its own size. Threads: each feeder from
-// one thread; seal when no feeder is in use any more; readers after seal, each from one thread.
+// per run file and open reader; an entry that is larger than a buffer gets one of its own size. Threads: each feeder
+// from one thread; seal when no feeder is in use any more; readers after seal, each from one thread.
 #pragma once
 
 #include <future>

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "sanitizer.h"
 #include "window_model.h"
 
 namespace millrace {
@@ -479,7 +480,7 @@ class Bounded : public WindowReference {
 };
 
 TEST_CASE("sessions of bounded duration neither overlap nor lose rows, in whatever order these come") {
-  for (uint64_t seed = 1; seed <= 60; seed++) {
+  for (uint64_t seed = 1; seed <= (kSanitized ? 18 : 60); seed++) {
     CAPTURE(seed);
     std::mt19937_64 random(seed);
     const int64_t max_ms = 30 + static_cast<int64_t>(random() % 50);
@@ -501,7 +502,7 @@ TEST_CASE("sessions of bounded duration neither overlap nor lose rows, in whatev
 }
 
 TEST_CASE("sessions of bounded duration in order: one is full when it is as long as it may be") {
-  for (uint64_t seed = 1; seed <= 20; seed++) {
+  for (uint64_t seed = 1; seed <= (kSanitized ? 6 : 20); seed++) {
     CAPTURE(seed);
     std::mt19937_64 random(seed);
     const int64_t max_ms = 30 + static_cast<int64_t>(random() % 50);

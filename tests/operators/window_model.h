@@ -37,6 +37,7 @@ struct WindowRun {
   size_t advance_rows = 1024;
   bool cut_within = false;
 };
+// Six that differ in everything; two of them in turn where kSanitized.
 std::vector<WindowRun> all_window_runs();
 
 // The rules, record by record, without any of the operator's means.

@@ -59,8 +59,9 @@ TEST_CASE("both stores are what a map is, through ingests, bulk loads, clears an
           for (const DeltaPtr& delta : entries) {
             for (size_t i = 0; i < delta->size(); i++) {
               const Delta::Value value = delta->value(i);
-              REQUIRE((value.tombstone ? (*bulk)->remove(0, delta->key(i)) : (*bulk)->put(0, delta->key(i), value.bytes))
-                          .is_ok());
+              const Status given = value.tombstone ? (*bulk)->remove(0, delta->key(i))
+                                                   : (*bulk)->put(0, delta->key(i), value.bytes);
+              REQUIRE(given.is_ok());
             }
           }
           REQUIRE((*bulk)->finish(progress).is_ok());
