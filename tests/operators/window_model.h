@@ -37,8 +37,10 @@ struct WindowRun {
   size_t advance_rows = 1024;
   bool cut_within = false;
 };
-// Six that differ in everything; two of them in turn where kSanitized.
+// Six that differ in everything.
 std::vector<WindowRun> all_window_runs();
+// The same, for loops over other things too; where kSanitized, two of the six in turn.
+std::vector<WindowRun> window_runs_for_each();
 
 // The rules, record by record, without any of the operator's means.
 class WindowReference {
