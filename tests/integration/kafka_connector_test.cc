@@ -333,7 +333,7 @@ TEST_CASE("sink: rows, tombstones and dead letters through a transaction") {
   CHECK(must(producer->commit_transaction({})) == CommitOutcome::kCommitted);
 
   std::map<std::string, std::vector<Read>> by_key;
-  for (Read& read : read_topic(*kafka, "sunk", 2)) by_key[read.key].push_back(read);
+  for (Read& read : read_topic(*kafka, "sunk", 2, 4)) by_key[read.key].push_back(read);
   REQUIRE(by_key["a"].size() == 2);
   CHECK(by_key["a"][0].value == R"({"id":"a","n":0})");
   CHECK(by_key["a"][0].timestamp_ms == 1000);

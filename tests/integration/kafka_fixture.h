@@ -94,8 +94,10 @@ struct Read {
   std::vector<std::pair<std::string, std::string>> headers;
 };
 
-// Everything that is committed in the topic, in order per partition.
-inline std::vector<Read> read_topic(const TestKafka& kafka, const std::string& topic, int partitions) {
+// Everything that is committed in the topic, in order per partition. A commit is answered before its markers stand in
+// every partition, and until then the partition ends before it: who expects records says how many to wait for.
+inline std::vector<Read> read_topic(const TestKafka& kafka, const std::string& topic, int partitions,
+                                    size_t at_least) {
   auto consumer = make_consumer(kafka, "reader");
   std::vector<PartitionOffset> assignment;
   for (int i = 0; i < partitions; i++) assignment.push_back({{topic, i}, kOffsetBeginning});
@@ -104,8 +106,8 @@ inline std::vector<Read> read_topic(const TestKafka& kafka, const std::string& t
   std::vector<bool> ended(static_cast<size_t>(partitions), false);
   size_t open = ended.size();
   KafkaPoll poll;
-  for (int polls = 0; open > 0; polls++) {
-    REQUIRE(polls < 1000);
+  for (int polls = 0; open > 0 || found.size() < at_least; polls++) {
+    REQUIRE_MESSAGE(polls < 300, topic << ": " << found.size() << " of " << at_least << " records after 30 s");
     REQUIRE_OK(consumer->poll(1000, 1 << 20, 100, true, &poll));
     for (const KafkaRecord& record : poll.records) {
       Read& read = found.emplace_back();

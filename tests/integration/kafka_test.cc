@@ -49,7 +49,7 @@ TEST_CASE("records come back as they went, partitioned as Java does") {
 
   std::vector<Read> special;
   std::set<std::string> seen;
-  for (const Read& read : read_topic(*kafka, "round-trip", 7)) {
+  for (const Read& read : read_topic(*kafka, "round-trip", 7, 0)) {
     if (read.key.empty()) {
       special.push_back(read);
       continue;
@@ -86,17 +86,17 @@ TEST_CASE("a transaction is invisible until it is committed, with its offsets") 
   put(*producer, topic, "k", "2", 0);
   REQUIRE_OK(producer->flush(10'000));
   CHECK(producer->last_delivered(topic) == std::vector<int64_t>{1, -1});
-  CHECK(read_topic(*kafka, "atomic", 2).empty());
+  CHECK(read_topic(*kafka, "atomic", 2, 0).empty());
   CHECK(must(producer->commit_transaction({{{{{"atomic", 1}, 42}}, consumer->group_metadata()}})) ==
         CommitOutcome::kCommitted);
-  CHECK(read_topic(*kafka, "atomic", 2).size() == 2);
+  CHECK(read_topic(*kafka, "atomic", 2, 2).size() == 2);
   CHECK(must(consumer->committed(input, 10'000)) == std::vector<int64_t>{kOffsetNone, 42});
 
   REQUIRE_OK(producer->begin_transaction());
   put(*producer, topic, "k", "3", 0);
   REQUIRE_OK(producer->flush(10'000));
   producer->abort_transaction();
-  CHECK(read_topic(*kafka, "atomic", 2).size() == 2);
+  CHECK(read_topic(*kafka, "atomic", 2, 2).size() == 2);
 
   // An empty one is nothing to a broker.
   auto next = make_producer(direct(*kafka), "atomic");
@@ -124,7 +124,7 @@ TEST_CASE("the answer of a commit is cut off: unknown, and decided at the broker
   CHECK(kafka->proxy.cuts() == cuts + 1);
   producer.reset();
   producer = make_producer(proxied(*kafka), "cut-answer");
-  CHECK(read_topic(*kafka, "cut-answer", 1).size() == 4);
+  CHECK(read_topic(*kafka, "cut-answer", 1, 4).size() == 4);
 }
 
 TEST_CASE("the request of a commit is cut off: unknown too") {
@@ -153,7 +153,7 @@ TEST_CASE("offsets whose connection is cut off: a definite failure") {
   CHECK(outcome.status().code() == Code::kTransactionAborted);
   producer.reset();
   make_producer(direct(*kafka), "cut-offsets");
-  CHECK(read_topic(*kafka, "cut-offsets", 1).empty());
+  CHECK(read_topic(*kafka, "cut-offsets", 1, 0).empty());
   CHECK(must(consumer->committed({{"cut-offsets", 0}}, 10'000)) == std::vector<int64_t>{kOffsetNone});
 }
 
@@ -167,7 +167,7 @@ TEST_CASE("a produce request that is cut off is repeated without a duplicate") {
   put(*producer, topic, "k", "v", 0);
   REQUIRE_OK(producer->flush(10'000));
   CHECK(must(producer->commit_transaction({})) == CommitOutcome::kCommitted);
-  CHECK(read_topic(*kafka, "cut-produce", 1).size() == 1);
+  CHECK(read_topic(*kafka, "cut-produce", 1, 1).size() == 1);
 }
 
 TEST_CASE("the newer producer fences the older one, in a transaction and idle") {
@@ -195,7 +195,7 @@ TEST_CASE("the newer producer fences the older one, in a transaction and idle") 
     put(*newer, topic, "k", "newer", 0);
     CHECK(must(newer->commit_transaction({})) == CommitOutcome::kCommitted);
   }
-  for (const Read& read : read_topic(*kafka, "fencing", 1)) CHECK(read.value == "newer");
+  for (const Read& read : read_topic(*kafka, "fencing", 1, 2)) CHECK(read.value == "newer");
 }
 
 TEST_CASE("missing topics are reported and never created") {
