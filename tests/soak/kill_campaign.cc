@@ -139,7 +139,7 @@ class KillCampaign {
     file << "version: 1\nname: " << options_.name << "\nkafka: {brokers: \"${BROKERS}\"}\n"
          << "recovery: {mode: " << options_.mode << ", commit_interval: " << (is_local() ? "20ms" : "50ms")
          << "}\n"
-         // Small, so that there is always something to ingest; local: not at once, so that the epoch log often holds five
+         // Small, so that there is always something to ingest; local: not at once, so that the log often holds five
          // epochs when a life ends (restore-record:5).
          << "state: {memtable: " << (!is_local() ? "64KiB" : bounded ? "512KiB" : "256KiB") << "}\n"
          << "sources:\n  orders:\n    kafka: {topic: " << in() << (bounded ? ", end: latest" : "") << "}\n"
