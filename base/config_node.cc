@@ -455,7 +455,15 @@ class ConfigTreeBuilder {
     Substitution result = substitute(raw.text, variables_, kMaxSubstitutedBytes - substituted_bytes_);
     for (const Substitution::Problem& problem : result.problems) {
       size_t at = scalar_offset(*source_, raw.style, raw.offset, problem.offset);
-      diagnostics_.error(LintCode::kInterpolation, cursor_.locate(at), problem.message, problem.hint);
+      Diagnostic cause;
+      cause.code = LintCode::kInterpolation;
+      cause.at = cursor_.locate(at);
+      cause.message = problem.message;
+      cause.hint = problem.hint;
+      diagnostics_.error(cause.code, cause.at, cause.message, cause.hint);
+      // What a reader says about the value that is missing has this cause.
+      const size_t end = scalar_offset(*source_, raw.style, raw.offset, raw.text.size());
+      diagnostics_.explain(data.at, source_->locate(end), std::move(cause));
     }
     if (result.too_long) {
       diagnostics_.error(LintCode::kLimit, data.at,
@@ -465,7 +473,8 @@ class ConfigTreeBuilder {
     data.text = std::move(result.text);
     data.pieces = std::move(result.pieces);
     // Nothing came of an unquoted variable: as if nothing stood there.
-    if (data.text.empty() && raw.style == ScalarStyle::kPlain) data.kind = ConfigNode::Kind::kNull;
+    if (result.problems.empty() && data.text.empty() && raw.style == ScalarStyle::kPlain)
+      data.kind = ConfigNode::Kind::kNull;
   }
 
   std::shared_ptr<const ConfigSource> source_;

@@ -101,6 +101,19 @@ std::string duration_hint(std::string_view text) {
   int64_t number = 0;
   if (read_integer(text, false, number) == NumberError::kNone)
     return fmt::format("add a unit: {}ms or {}s", text, text);
+  // 5 minutes, 5min, 30 sec: what the first letters mean.
+  size_t digits = 0;
+  while (digits < text.size() && is_digit(text[digits])) digits++;
+  const size_t word_at = text.find_first_not_of(' ', digits);
+  if (digits == 0 || digits > 18 || word_at == std::string_view::npos) return "";
+  const std::string_view word = text.substr(word_at);
+  static constexpr std::pair<std::string_view, std::string_view> kWords[] = {
+      {"mil", "ms"}, {"ms", "ms"}, {"s", "s"}, {"mi", "m"}, {"m", "m"}, {"h", "h"}, {"d", "d"}};
+  for (const auto& [begin, unit] : kWords) {
+    const bool spelt = word.size() <= begin.size() || std::islower(static_cast<unsigned char>(word[1]));
+    if (word.starts_with(begin) && spelt && word != "mo" && !word.starts_with("mon"))
+      return fmt::format("write {}{}", text.substr(0, digits), unit);
+  }
   return "";
 }
 
@@ -121,7 +134,7 @@ std::string range_text(int64_t min, int64_t max) {
   if (min == INT64_MIN && max == INT64_MAX) return "an integer of 64 bits";
   if (max == INT64_MAX) return fmt::format("an integer of at least {}", min);
   if (min == INT64_MIN) return fmt::format("an integer of at most {}", max);
-  return fmt::format("an integer from {} to {}", min, max);
+  return min == max ? std::to_string(min) : fmt::format("an integer from {} to {}", min, max);
 }
 
 }  // namespace

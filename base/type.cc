@@ -1,5 +1,7 @@
 #include "base/type.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 
 namespace millrace {
@@ -28,6 +30,12 @@ Type Type::map(Type value) {
   return type;
 }
 
+Type Type::unknown() {
+  Type type;
+  type.unknown_ = true;
+  return type;
+}
+
 const Type& Type::element() const {
   MR_CHECK(kind_ == TypeKind::kList || kind_ == TypeKind::kMap);
   return nested_->front().type;
@@ -41,6 +49,7 @@ const std::vector<Field>& Type::fields() const {
 int Type::field_index(std::string_view name) const { return find_column(fields(), name); }
 
 std::string Type::to_string() const {
+  if (unknown_) return "unknown";
   switch (kind_) {
     case TypeKind::kNull: return "null";
     case TypeKind::kBool: return "bool";
@@ -63,12 +72,16 @@ std::string Type::to_string() const {
 }
 
 bool operator==(const Type& a, const Type& b) {
-  if (a.kind_ != b.kind_) return false;
+  if (a.kind_ != b.kind_ || a.unknown_ != b.unknown_) return false;
   if (a.nested_ == b.nested_) return true;
   return a.nested_ && b.nested_ && *a.nested_ == *b.nested_;
 }
 
 bool describes_record(const Field& field) { return field.name.starts_with("record."); }
+
+bool has_unknown(const Schema& schema) {
+  return std::any_of(schema.begin(), schema.end(), [](const Field& field) { return field.type.is_unknown(); });
+}
 
 int find_column(const Schema& schema, std::string_view name) {
   for (size_t i = 0; i < schema.size(); i++)

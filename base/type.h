@@ -37,9 +37,13 @@ class Type {
   static Type list(Type element);
   static Type structure(std::vector<Field> fields);
   static Type map(Type value);
+  // Of something that is in error and has been reported: while a file is checked it stands for any type, and whatever
+  // depends on it is not reported again. Never in a plan that runs. Its kind is kNull.
+  static Type unknown();
 
   TypeKind kind() const { return kind_; }
   TimestampUnit unit() const { return unit_; }
+  bool is_unknown() const { return unknown_; }
   // Precondition: kind() is kList or kMap.
   const Type& element() const;
   // Precondition: kind() is kStruct.
@@ -53,6 +57,7 @@ class Type {
  private:
   TypeKind kind_ = TypeKind::kNull;
   TimestampUnit unit_ = TimestampUnit::kMillis;
+  bool unknown_ = false;
   std::shared_ptr<const std::vector<Field>> nested_;  // element as one nameless field, or the fields
 };
 
@@ -68,6 +73,9 @@ using Schema = std::vector<Field>;
 // True for record.key, record.topic …: columns about the record, which expressions may read but rows do not hold.
 // Declared names have no dot.
 bool describes_record(const Field& field);
+
+// A column's type is unknown: nothing can be said about rows of this schema as a whole.
+bool has_unknown(const Schema& schema);
 
 // Index of the column called `name`, or -1.
 int find_column(const Schema& schema, std::string_view name);

@@ -28,6 +28,22 @@ std::optional<std::string> dotted_name(const Ast& ast) {
   return base;
 }
 
+// "null operand of + (amount or price)". Long operands, and what a macro does inside, are not named.
+std::string null_message(const Ast& ast) {
+  constexpr size_t kMaxShownBytes = 80;
+  std::string what = ast.kind == Ast::Kind::kTernary ? "?:" : ast.kind == Ast::Kind::kIndex ? "[]" : "";
+  if (what.empty() && !ast.name.empty()) what = shown_name(ast.name);
+  if (ast.kind == Ast::Kind::kField) what.insert(0, ".");
+  std::string operands;
+  const size_t count = ast.kind == Ast::Kind::kTernary ? 1 : ast.args.size();
+  for (size_t i = 0; i < count && !Checker::is_macro(ast.name); i++) {
+    if (ast.args[i]->kind == Ast::Kind::kLiteral) continue;
+    operands += (operands.empty() ? "" : " or ") + to_text(*ast.args[i]);
+  }
+  if (operands.empty() || operands.size() > kMaxShownBytes) return "null operand of " + what;
+  return "null operand of " + what + " (" + operands + ")";
+}
+
 }  // namespace
 
 Checker::Checker(const Ast& root, const Scope& scope, std::vector<ExpressionError>* errors)
@@ -62,16 +78,15 @@ Checker::Id Checker::fail(size_t offset, LintCode code, std::string message, std
 
 Checker::Id Checker::no_overload(const Ast& ast, const std::vector<uint32_t>& args) {
   std::string types;
-  std::vector<Type> list;
+  std::vector<Operand> operands;
   for (size_t i = 0; i < args.size(); i++) {
     types += i == 0 ? " for " : i + 1 == args.size() ? " and " : ", ";
     types += type_of(args[i]).to_string();
-    list.push_back(type_of(args[i]));
+    operands.push_back({type_of(args[i]), i < ast.args.size() ? to_text(*ast.args[i]) : ""});
   }
-  const std::string shown = ast.name == "@in" ? "in" : ast.name;
   return fail(ast.offset, LintCode::kExpressionType,
-              fmt::format("no overload of {}{}", shown, types.empty() ? " without arguments" : types),
-              overload_hint(ast.name, list));
+              fmt::format("no overload of {}{}", shown_name(ast.name), types.empty() ? " without arguments" : types),
+              overload_hint(ast.name, operands));
 }
 
 std::optional<std::vector<uint32_t>> Checker::check_all(const std::vector<AstPtr>& asts) {
@@ -133,6 +148,7 @@ Checker::Id Checker::literal(const Ast& ast) {
 }
 
 Checker::Id Checker::column_node(int index, const Type& type) {
+  if (type.is_unknown()) return std::nullopt;
   // Once per column, so that a macro takes it from outside once.
   const auto known = column_nodes_.find(index);
   if (known != column_nodes_.end() && type_of(known->second) == type) return known->second;
@@ -149,11 +165,7 @@ Node Checker::node_for(const Ast& ast, Node::Form form, Type type, Kernel kernel
   node.type = std::move(type);
   node.kernel = kernel;
   node.args = std::move(args);
-  std::string_view what = ast.name;
-  if (ast.kind == Ast::Kind::kTernary) what = "_?_:_";
-  if (ast.kind == Ast::Kind::kIndex) what = "_[_]";
-  if (what == "@in") what = "in";
-  node.null_message = fmt::format("null operand of {}{}", ast.kind == Ast::Kind::kField ? "." : "", what);
+  node.null_message = null_message(ast);
   for (uint32_t arg : node.args) node.arg_types.push_back(type_of(arg));
   return node;
 }
@@ -288,7 +300,7 @@ Checker::Id Checker::index(const Ast& ast) {
   std::string hint;
   if (base.kind() == TypeKind::kStruct) hint = "write .name for a field";
   return fail(ast.offset, LintCode::kExpressionType,
-              fmt::format("no overload of _[_] for {} and {}", base.to_string(), position.to_string()), hint);
+              fmt::format("no overload of [] for {} and {}", base.to_string(), position.to_string()), hint);
 }
 
 Checker::Id Checker::list(const Ast& ast) {
@@ -301,7 +313,7 @@ Checker::Id Checker::list(const Ast& ast) {
     if (!unified)
       return fail(ast.args[i]->offset, LintCode::kExpressionType,
                   fmt::format("list of different types: {} and {}", element.to_string(), type.to_string()),
-                  mix_hint(element, type));
+                  mix_hint({element, to_text(*ast.args[0])}, {type, to_text(*ast.args[i])}));
     element = *unified;
   }
   const Node node = node_for(ast, Node::Form::kLenient, Type::list(element), kernels::list_literal, *args);
@@ -320,10 +332,10 @@ Checker::Id Checker::ternary(const Ast& ast) {
     return fail(ast.offset, LintCode::kExpressionType,
                 fmt::format("the sides of ?: have different types: {} and {}", type_of(yes).to_string(),
                             type_of(no).to_string()),
-                mix_hint(type_of(yes), type_of(no)));
+                mix_hint({type_of(yes), to_text(*ast.args[1])}, {type_of(no), to_text(*ast.args[2])}));
   if (is_constant(condition)) {
     const Vector& value = program_->nodes[condition].constant;
-    if (value.is_null(0)) return fail(ast.offset, LintCode::kExpressionType, "always fails: null operand of _?_:_");
+    if (value.is_null(0)) return fail(ast.offset, LintCode::kExpressionType, "always fails: null operand of ?:");
     const uint32_t side = value.bools[0] ? yes : no;
     if (type_of(side) == *type) return side;
     if (kind_of(side) == TypeKind::kNull && is_constant(side))

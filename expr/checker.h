@@ -8,13 +8,14 @@
 
 namespace millrace::expr {
 
-// One compilation. Every check returns the node of its tree, or nullopt once the error is recorded; siblings of a
-// failed tree are still checked, so that all errors are found.
+// One compilation. Every check returns the node of its tree, or nullopt once the error is recorded (a column of unknown
+// type: where it came from); siblings of a failed tree are still checked, so that all errors are found.
 class Checker {
  public:
   Checker(const Ast& root, const Scope& scope, std::vector<ExpressionError>* errors);
   // nullptr after errors.
   std::shared_ptr<Program> compile();
+  static bool is_macro(std::string_view name);
 
  private:
   using Id = std::optional<uint32_t>;
@@ -40,7 +41,6 @@ class Checker {
   Id random(const Ast& ast);
   Id list(const Ast& ast);
   Id ternary(const Ast& ast);
-  static bool is_macro(std::string_view name);
   Id macro(const Ast& ast);
   Id loop(const Ast& ast, Node::Loop kind, uint32_t list);
   bool is_empty_literal(uint32_t id) const;

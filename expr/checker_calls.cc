@@ -54,7 +54,7 @@ Checker::Id Checker::unknown_function(const Ast& ast) {
   std::vector<std::string> candidates = known_functions();
   candidates.insert(candidates.end(), scope_.more_names.begin(), scope_.more_names.end());
   return fail(ast.offset, LintCode::kExpressionType, fmt::format("unknown function \"{}\"", ast.name),
-              did_you_mean(ast.name, candidates));
+              function_hint(ast.name, candidates));
 }
 
 Checker::Id Checker::builtin(const Ast& ast, const std::vector<uint32_t>& args) {

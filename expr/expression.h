@@ -76,7 +76,8 @@ struct Scope {
   int random_index_column = -1;
 };
 
-// Types an AST against a scope. nullptr on failure, errors filled (all that were found).
+// Types an AST against a scope. nullptr on failure, errors filled (all that were found; none if all it failed on is
+// columns of unknown type, whose errors have been reported).
 ExpressionPtr compile_expression(const AstPtr& ast, const Scope& scope, std::vector<ExpressionError>* errors);
 // Parse and compile the text of a scalar; errors go to diagnostics at file:line:column inside the scalar. If `wanted`
 // is given, an expression of another type is an error there. Recognises scalars that YAML has split ("quote this").
@@ -120,5 +121,7 @@ std::unique_ptr<Evaluator> make_evaluator(ExpressionPtr expression);
 
 // Source text of functions for docs and hints.
 std::vector<std::string> known_functions();
+// What to write instead of an unknown function: our name for what others call so, the nearest candidate, or "".
+std::string function_hint(const std::string& name, const std::vector<std::string>& candidates);
 
 }  // namespace millrace

@@ -1,14 +1,30 @@
 #include "expr/type_rules.h"
 
+#include <algorithm>
+
 namespace millrace::expr {
 namespace {
 
 bool is_numeric(TypeKind kind) { return kind == TypeKind::kInt || kind == TypeKind::kDouble; }
 
-bool has(const std::vector<Type>& types, TypeKind kind) {
-  for (const Type& type : types)
-    if (type.kind() == kind) return true;
-  return false;
+constexpr size_t kMaxShownBytes = 40;
+
+bool has(const std::vector<Operand>& operands, TypeKind kind) {
+  const auto is = [kind](const Operand& one) { return one.type.kind() == kind; };
+  return std::any_of(operands.begin(), operands.end(), is);
+}
+
+// The first operand of a kind. Precondition: there is one.
+const Operand& of(const std::vector<Operand>& operands, TypeKind kind) {
+  const auto is = [kind](const Operand& one) { return one.type.kind() == kind; };
+  return *std::find_if(operands.begin(), operands.end(), is);
+}
+
+// "double(amount)", of a number "1.0"; "double(…)" when the operand is long.
+std::string converted(const std::string& function, const Operand& operand) {
+  const bool digits = operand.text.find_first_not_of("0123456789") == std::string::npos;
+  if (function == "double" && digits && !operand.text.empty()) return "write " + operand.text + ".0";
+  return function + "(" + (operand.text.size() <= kMaxShownBytes ? operand.text : "…") + ")";
 }
 
 bool is_order(std::string_view f) {
@@ -33,35 +49,55 @@ bool comparable(const Type& a, const Type& b) {
   return a.kind() != TypeKind::kStruct || a == b;
 }
 
-std::string mix_hint(const Type& a, const Type& b) {
-  const std::vector<Type> types = {a, b};
-  if (has(types, TypeKind::kInt) && has(types, TypeKind::kDouble)) return "double(x)";
-  if (has(types, TypeKind::kString) && has(types, TypeKind::kBytes)) return "string(x) reads bytes as UTF-8";
-  if (has(types, TypeKind::kString) && !has(types, TypeKind::kList) && !has(types, TypeKind::kStruct) &&
-      !has(types, TypeKind::kMap) && !has(types, TypeKind::kNull) && a.kind() != b.kind())
-    return "string(x)";
+std::string shown_name(std::string_view function) {
+  if (function == "@in") return "in";
+  std::string shown(function);
+  if (shown.front() == '_' || shown.back() == '_') std::erase(shown, '_');
+  return shown;
+}
+
+std::string mix_hint(const Operand& a, const Operand& b) {
+  const std::vector<Operand> both = {a, b};
+  if (has(both, TypeKind::kInt) && has(both, TypeKind::kDouble)) return converted("double", of(both, TypeKind::kInt));
+  if (has(both, TypeKind::kString) && has(both, TypeKind::kBytes))
+    return converted("string", of(both, TypeKind::kBytes)) + " reads bytes as UTF-8";
+  if (has(both, TypeKind::kString) && !has(both, TypeKind::kList) && !has(both, TypeKind::kStruct) &&
+      !has(both, TypeKind::kMap) && !has(both, TypeKind::kNull) && a.type.kind() != b.type.kind())
+    return converted("string", a.type.kind() == TypeKind::kString ? b : a);
   return "";
 }
 
-std::string overload_hint(std::string_view function, const std::vector<Type>& types) {
-  if (has(types, TypeKind::kNull)) return "only ==, != and has() accept null";
-  const bool time = has(types, TypeKind::kTimestamp);
-  const bool number = has(types, TypeKind::kInt) || has(types, TypeKind::kDouble);
-  if (function == "int" && has(types, TypeKind::kDuration)) return "millis(x)";
-  if (types.size() != 2) return "";
-  if (is_order(function) && time && number) return "millis(x) is a timestamp as int";
-  if (is_order(function) && has(types, TypeKind::kDuration) && number) return "millis(x) is a duration as int";
-  if (is_order(function) && time && has(types, TypeKind::kString)) return "timestamp(x)";
-  if (is_order(function) && has(types, TypeKind::kDuration) && has(types, TypeKind::kString)) return "duration(x)";
-  if ((function == "_+_" || function == "_-_") && (time || has(types, TypeKind::kDuration)) && number)
+std::string overload_hint(std::string_view function, const std::vector<Operand>& operands) {
+  if (has(operands, TypeKind::kNull)) return "only ==, != and has() accept null";
+  const bool time = has(operands, TypeKind::kTimestamp);
+  const bool duration = has(operands, TypeKind::kDuration);
+  const bool text = has(operands, TypeKind::kString);
+  const bool number = has(operands, TypeKind::kInt) || has(operands, TypeKind::kDouble);
+  if (function == "int" && duration) return converted("millis", operands[0]);
+  if (operands.size() != 2) return "";
+  const bool order = is_order(function);
+  if (order && time && number)
+    return converted("millis", of(operands, TypeKind::kTimestamp)) + " is a timestamp as int";
+  if (order && duration && number)
+    return converted("millis", of(operands, TypeKind::kDuration)) + " is a duration as int";
+  if (order && time && text) return converted("timestamp", of(operands, TypeKind::kString));
+  if (order && duration && text) return converted("duration", of(operands, TypeKind::kString));
+  if ((function == "_+_" || function == "_-_") && (time || duration) && number)
     return "add a duration: duration(\"5m\")";
-  if (is_order(function) && has(types, TypeKind::kString) && number)
-    return types[0].kind() == TypeKind::kString ? "convert one side: int(x), double(x) or string(y)"
-                                                : "convert one side: string(x), int(y) or double(y)";
-  if (function == "_%_" && has(types, TypeKind::kDouble)) return "% is for int only: int(x)";
+  if (order && text && number) {
+    const Operand& from = of(operands, TypeKind::kString);
+    const Operand& other = operands[0].type.kind() == TypeKind::kString ? operands[1] : operands[0];
+    const char* type = other.type.kind() == TypeKind::kInt ? "int" : "double";
+    return "convert one side: " + converted(type, from) + " or " + converted("string", other);
+  }
+  if (function == "_%_" && has(operands, TypeKind::kDouble))
+    return "% is for int only: " + converted("int", of(operands, TypeKind::kDouble));
   if (function == "_&&_" || function == "_||_") return "";
-  if (is_order(function) || function == "_+_" || function == "_-_" || function == "_*_" || function == "_/_")
-    return mix_hint(types[0], types[1]);
+  const bool arithmetic = function == "_-_" || function == "_*_" || function == "_/_";
+  if (arithmetic && text && number)
+    return converted(has(operands, TypeKind::kInt) ? "int" : "double", of(operands, TypeKind::kString));
+  if (order || function == "_+_" || function == "_-_" || function == "_*_" || function == "_/_")
+    return mix_hint(operands[0], operands[1]);
   return "";
 }
 

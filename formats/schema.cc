@@ -94,30 +94,35 @@ class SchemaReader {
   }
 
  private:
-  // depth: of the mapping or list that this type stands in; the top-level mapping is 1.
+  // depth: of the mapping or list that this type stands in; the top-level mapping is 1. Unknown after an error, also
+  // one inside of it.
   Type read_type(const ConfigNode& node, int depth) {
     if (node.is_scalar()) {
       for (const NamedType& type : scalar_types())
         if (node.text() == type.name) return type.type;
       diagnostics_.error(LintCode::kBadValue, node.location(), "unknown type \"" + node.text() + "\"",
                          type_hint(node.text()));
-      return Type(TypeKind::kString);
+      return Type::unknown();
     }
     if (node.is_null()) {
       diagnostics_.error(LintCode::kWrongType, node.key_location(), "expected a type");
-      return Type(TypeKind::kString);
+      return Type::unknown();
     }
     if (depth >= kMaxNesting) {
       diagnostics_.error(LintCode::kLimit, node.location(), "types nest at most 16 deep");
-      return Type(TypeKind::kString);
+      return Type::unknown();
     }
-    if (node.is_mapping()) return Type::structure(read_fields(node, depth + 1));
+    if (node.is_mapping()) {
+      std::vector<Field> fields = read_fields(node, depth + 1);
+      return fields.empty() || has_unknown(fields) ? Type::unknown() : Type::structure(std::move(fields));
+    }
     if (node.size() != 1) {
       diagnostics_.error(LintCode::kBadValue, node.location(), "a list type has exactly one element type",
                          "write [string]");
-      return Type::list(Type(TypeKind::kString));
+      return Type::unknown();
     }
-    return Type::list(read_type(node.at(0), depth + 1));
+    Type element = read_type(node.at(0), depth + 1);
+    return element.is_unknown() ? element : Type::list(std::move(element));
   }
 
   Diagnostics& diagnostics_;

@@ -115,8 +115,8 @@ bool is_transient(rd_kafka_resp_err_t error) {
 
 Status from_kafka(rd_kafka_resp_err_t error, const std::string& what, const std::string& detail) {
   const char* text = rd_kafka_err2str(error);
-  const std::string message =
-      detail.empty() ? fmt::format("{}: {}", what, text) : fmt::format("{}: {} ({})", what, text, detail);
+  std::string message = fmt::format("{}: {}", what, text);
+  if (!detail.empty() && detail != text) message += fmt::format(" ({})", detail);
   if (is_fenced(error)) {
     return Status::terminal(Code::kFenced, message + "; another instance of this pipeline has taken over");
   }

@@ -27,6 +27,12 @@ struct Arguments {
   bool conditional = false;
 };
 
+// What a call yields whose argument does not compile: the refusal, or nothing to report.
+std::optional<std::pair<int, Type>> failed_argument(const std::optional<ExpressionError>& refusal) {
+  if (refusal) return std::nullopt;
+  return std::make_pair(0, Type::unknown());
+}
+
 std::optional<Arguments> split_arguments(const Ast& call, const AggregateFunction& function,
                                          std::optional<ExpressionError>* refusal) {
   using Condition = AggregateFunction::Condition;
@@ -71,10 +77,10 @@ bool AggregateCompiler::add_field(const std::string& name, const ConfigNode& nod
   ExpressionPtr expression = compile_field(node, scope, &ast);
   if (!more_errors_.empty()) report_expression_errors(node, more_errors_, diagnostics_);
   if (!bare_names_.empty() && ast) refuse_bare_names(node, *ast);
-  if (!expression || diagnostics_.error_count() > errors_before) return false;
-  program_.output.push_back({name, expression->type()});
-  program_.fields.push_back(std::move(expression));
-  return true;
+  const bool ok = expression && diagnostics_.error_count() == errors_before;
+  program_.output.push_back({name, ok ? expression->type() : Type::unknown()});
+  program_.fields.push_back(ok ? std::move(expression) : nullptr);
+  return ok;
 }
 
 ExpressionPtr AggregateCompiler::compile_field(const ConfigNode& node, const Scope& scope, AstPtr* ast) {
@@ -104,7 +110,7 @@ std::optional<std::pair<int, Type>> AggregateCompiler::resolve_call(const Ast& c
   candidates.push_back("key");
   for (const std::string& function : known_functions()) candidates.push_back(function.substr(0, function.find('(')));
   *refusal = {LintCode::kUnknownKind, call.offset, fmt::format("unknown aggregate \"{}\"", call.name),
-              did_you_mean(call.name, candidates)};
+              function_hint(call.name, candidates)};
   return std::nullopt;
 }
 
@@ -148,7 +154,7 @@ std::optional<std::pair<int, Type>> AggregateCompiler::resolve_aggregate(const A
   std::vector<ExpressionPtr> values;
   for (size_t i = 0; i < parts->values; i++) {
     values.push_back(compile_argument(call.args[i], program_.input, refusal));
-    if (!values.back()) return std::nullopt;
+    if (!values.back()) return failed_argument(*refusal);
     arguments.types.push_back(values.back()->type());
     result.descriptor += to_text(*call.args[i]) + ":" + arguments.types.back().to_string();
   }
@@ -160,7 +166,7 @@ std::optional<std::pair<int, Type>> AggregateCompiler::resolve_aggregate(const A
   }
   if (parts->conditional) {
     const ExpressionPtr condition = compile_condition(call.args.back(), function, refusal);
-    if (!condition) return std::nullopt;
+    if (!condition) return failed_argument(*refusal);
     result.condition = add_input(call.args.back(), condition, -1);
     result.descriptor += (parts->values > 0 ? ", " : "") + to_text(*call.args.back());
   }
@@ -213,7 +219,7 @@ ExpressionPtr AggregateCompiler::compile_argument(const AstPtr& argument, const 
   std::vector<ExpressionError> errors;
   ExpressionPtr expression = compile_expression(argument, scope, &errors);
   if (expression) return expression;
-  MR_CHECK(!errors.empty());
+  if (errors.empty()) return nullptr;  // a column of unknown type
   *refusal = errors.front();
   more_errors_.insert(more_errors_.end(), errors.begin() + 1, errors.end());
   return nullptr;

@@ -29,6 +29,7 @@ class AggregatePlan : public OperatorPlan {
   bool uses_event_time() const override {
     return config_.ttl_ms > 0 || (config_.window && config_.window->spec.uses_event_time());
   }
+  bool needs_row_times() const override { return config_.ttl_ms > 0 || has_late_rows(); }
   bool has_late_rows() const override {
     return config_.window && config_.window->spec.uses_event_time() && config_.window->spec.has_bounds();
   }
@@ -74,10 +75,14 @@ bool AggregatePlan::plan(const std::vector<Edge>& inputs, Diagnostics& diagnosti
   const bool keys_typed = ok;
   ok = plan_time(diagnostics) && ok;
   AggregateCompiler compiler(*registry_, program_, diagnostics);
+  bool fields_typed = true;
   for (size_t i = 0; keys_typed && i < config_.fields.size(); i++) {
     const ConfigNode node = config_.fields.at(i);
-    if (!ok && config_.fields.is_flow() && node.is_null()) continue;  // the rest of an expression that YAML has split
-    ok = compiler.add_field(config_.fields.key_at(i), node) && ok;
+    if (!(ok && fields_typed) && config_.fields.is_flow() && node.is_null()) {
+      ok = false;  // the rest of an expression that YAML has split is no column
+      continue;
+    }
+    fields_typed = compiler.add_field(config_.fields.key_at(i), node) && fields_typed;
   }
   compiler.finish();
   if (!ok || !check_edge(input, diagnostics)) return false;
@@ -133,7 +138,7 @@ std::vector<int> AggregatePlan::output_key_columns() const {
   std::vector<int> bounds;
   bool start = false, end = false;
   for (const ExpressionPtr& field : program_.fields) {
-    const int plain = field->plain_column();
+    const int plain = field ? field->plain_column() : -1;  // null: in error, and reported
     const VirtualColumn none;
     const VirtualColumn& column = plain < 0 ? none : program_.virtuals[static_cast<size_t>(plain)];
     if (column.bound != VirtualColumn::Bound::kNone) bounds.push_back(static_cast<int>(sources.size()));

@@ -56,23 +56,24 @@ bool read_columns(const std::string& kind, const ConfigNode& body, const Schema&
                       kind + ": {name: expression}");
     return false;
   }
+  bool known = true;
   bool ok = true;
   Scope scope;
   scope.schema = &input;
   for (size_t i = 0; i < body.size(); i++) {
     const ConfigNode node = body.at(i);
-    if (!ok && body.is_flow() && node.is_null()) continue;  // the rest of an expression that YAML has split
-    ExpressionPtr expression = compile_node(node, scope, diagnostics);
-    if (!expression) {
-      ok = false;
+    if (!ok && body.is_flow() && node.is_null()) {
+      known = false;  // the rest of an expression that YAML has split is no column
       continue;
     }
-    const int source = expression->plain_column();
-    list.schema.push_back({body.key_at(i), expression->type()});
+    ExpressionPtr expression = compile_node(node, scope, diagnostics);
+    ok = ok && expression;
+    const int source = expression ? expression->plain_column() : -1;
+    list.schema.push_back({body.key_at(i), expression ? expression->type() : Type::unknown()});
     list.expressions.push_back(source >= 0 ? nullptr : std::move(expression));
     list.sources.push_back(source);
   }
-  return ok;
+  return known;
 }
 
 std::vector<bool> needed_by_columns(const ColumnList& list, size_t inputs, const std::vector<bool>& needed) {

@@ -17,8 +17,8 @@ struct ColumnList {
   std::vector<int> sources;                // input column that this one is; -1: computed
 };
 
-// Types the values of `body`, a mapping NAME: EXPR with at least one entry, against `input` and appends them to `list`.
-// False after an error.
+// Types the values of `body`, a mapping NAME: EXPR with at least one entry, against `input` and appends them to `list`;
+// one in error as a column of unknown type. False when not even the names are known.
 bool read_columns(const std::string& kind, const ConfigNode& body, const Schema& input, Diagnostics& diagnostics,
                   ColumnList& list);
 // Input columns needed when `needed` of the list are read. A computed column is always evaluated, because its errors

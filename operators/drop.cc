@@ -17,7 +17,7 @@ class DropPlan : public OperatorPlan {
     const std::optional<std::vector<std::string>> names = as_string_list(body_, diagnostics);
     if (!names) return false;
     std::vector<bool> dropped(inputs_);
-    if (!mark(input.schema, *names, dropped, diagnostics)) return false;
+    mark(input.schema, *names, dropped, diagnostics);
     list_ = {};
     for (size_t i = 0; i < inputs_; i++) {
       if (dropped[i]) continue;
@@ -40,11 +40,10 @@ class DropPlan : public OperatorPlan {
   std::unique_ptr<Operator> make() const override { return make_columns_operator(list_); }
 
  private:
-  bool mark(const Schema& schema, const std::vector<std::string>& names, std::vector<bool>& dropped,
+  void mark(const Schema& schema, const std::vector<std::string>& names, std::vector<bool>& dropped,
             Diagnostics& diagnostics) {
     std::vector<std::string> candidates;
     for (const Field& field : schema) candidates.push_back(field.name);
-    bool ok = true;
     dropped_names_.clear();
     for (size_t i = 0; i < names.size(); i++) {
       const int column = find_column(schema, names[i]);
@@ -52,13 +51,11 @@ class DropPlan : public OperatorPlan {
         const ConfigNode item = body_.is_sequence() ? body_.at(i) : body_;
         diagnostics.error(LintCode::kUnknownField, item.location(), "unknown column \"" + names[i] + "\" in drop",
                           did_you_mean(names[i], candidates));
-        ok = false;
         continue;
       }
       dropped[static_cast<size_t>(column)] = true;
       dropped_names_ += (i > 0 ? ", " : "") + names[i];
     }
-    return ok;
   }
 
   ConfigNode body_;

@@ -56,7 +56,7 @@ class FilterPlan : public OperatorPlan {
     Scope scope;
     scope.schema = &output_.schema;
     condition_ = compile_node(body_, scope, diagnostics, Type(TypeKind::kBool));
-    return condition_ != nullptr;
+    return true;  // also after an error: the columns are the input's
   }
   const Edge& output() const override { return output_; }
   std::vector<bool> needed_inputs(const std::vector<bool>& needed_outputs) const override {

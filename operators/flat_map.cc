@@ -107,8 +107,8 @@ class FlatMapPlan : public OperatorPlan {
     Scope scope;
     scope.schema = &input.schema;
     each_ = compile_node(each_node_, scope, diagnostics);
-    bool ok = each_ != nullptr;
-    if (ok && each_->type().kind() != TypeKind::kList) {
+    bool ok = true;
+    if (each_ && each_->type().kind() != TypeKind::kList) {
       diagnostics.error(LintCode::kExpressionType, each_node_.location(),
                         "flat_map needs a list, and " + each_node_.text() + " is " + each_->type().to_string(),
                         each_->type().kind() == TypeKind::kString ? "split it" : "");
@@ -127,7 +127,7 @@ class FlatMapPlan : public OperatorPlan {
     }
     if (!ok) return false;
     output_ = {input.schema, input.type, {}};
-    output_.schema.push_back({as_.text(), each_->type().element()});
+    output_.schema.push_back({as_.text(), each_ ? each_->type().element() : Type::unknown()});
     if (input.type == EdgeType::kRetract) {
       // No column tells the elements of a list apart: a row is the whole of it.
       output_.key_columns.resize(output_.schema.size());

@@ -25,13 +25,16 @@ class OperatorPlan {
  public:
   virtual ~OperatorPlan() = default;
   // Types the operator against its inputs (all have the same schema; the planner has checked). Reports to diagnostics;
-  // false if it cannot continue.
+  // false when not even the output's columns are known: what is behind cannot be checked then. Columns whose expression
+  // is in error are of unknown type.
   virtual bool plan(const std::vector<Edge>& inputs, Diagnostics& diagnostics) = 0;
   virtual const Edge& output() const = 0;
   // Columns of the input that are needed when `needed` of the output are read (projection pushdown).
   virtual std::vector<bool> needed_inputs(const std::vector<bool>& needed_outputs) const = 0;
   // Acts on event time: the planner has the sources of its rows make watermarks.
   virtual bool uses_event_time() const { return false; }
+  // Acts on the times of rows, not only on the end of the input (a window that never ends): rows must have one.
+  virtual bool needs_row_times() const { return uses_event_time(); }
   // Whether <id>.late exists; known before plan().
   virtual bool has_late_rows() const { return false; }
   // The output <id>.late: the input's columns, then window_start, window_end and watermark; nullptr: rows are never

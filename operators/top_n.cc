@@ -54,6 +54,7 @@ class TopNPlan : public OperatorPlan {
   std::vector<bool> needed_inputs(const std::vector<bool>&) const override;
   const KeySpec* key() const override { return &key_.spec; }
   bool uses_event_time() const override { return config_.window && config_.window->spec.uses_event_time(); }
+  bool needs_row_times() const override { return has_late_rows(); }
   bool has_late_rows() const override { return uses_event_time() && config_.window->spec.has_bounds(); }
   const Edge* late_output() const override { return has_late_rows() ? &late_ : nullptr; }
   void keep_late_rows() override { keep_late_ = true; }

@@ -88,7 +88,7 @@ void WindowAssigner::evaluate(const Batch& batch, const ArenaPtr& arena, RowErro
 void WindowAssigner::check_times(const Batch& batch, RowErrors& errors) const {
   for_each_live(batch, [&](uint32_t row) {
     const int64_t time_ms = batch.event_time_ms[row];
-    if (in_range(time_ms)) return;
+    if (in_range(time_ms) || (time_ms == kNoTime && spec_.kind == Kind::kGlobal)) return;
     errors.entries.push_back({row, time_ms == kNoTime ? std::string("the row has no event time")
                                                       : fmt::format("the event time {} ms is out of range", time_ms)});
   });

@@ -13,7 +13,7 @@ namespace millrace {
 class WindowAssigner {
  public:
   // Precondition: the kind is one of the above, or none (one window without bounds). needs_event_time: rows without one
-  // fail.
+  // fail, unless the window is the one of all time.
   WindowAssigner(const WindowSpec& spec, bool needs_event_time);
 
   // Once per batch. Rows that have no windows because of an error are appended to errors (ascending, each once): a time

@@ -183,10 +183,12 @@ Status FusedOperators::exchange(size_t index, uint32_t input, const Batch& batch
   return Status::ok();
 }
 
-std::string row_origin(const Batch& batch, uint32_t row) {
-  if (!batch.source_rows || !batch.source_rows->partitions) return "";
+std::string row_origin(const PlannedSource* source, const Batch& batch, uint32_t row) {
+  if (source == nullptr || !batch.source_rows || !batch.source_rows->partitions) return "";
   const SourceRows& rows = *batch.source_rows;
   const PartitionName& name = (*rows.partitions)[rows.partition[row]];
+  if (source->spec->kind == "generator") return "index " + std::to_string(rows.offset[row]);
+  if (source->spec->kind == "file") return "file " + name.topic + ", offset " + std::to_string(rows.offset[row]);
   return "topic " + name.topic + ", partition " + std::to_string(name.partition) + ", offset " +
          std::to_string(rows.offset[row]);
 }
@@ -206,7 +208,7 @@ Status FusedOperators::fail_rows(const std::string& operator_name, NodeCounts& c
   switch (source == nullptr ? ErrorPolicy::Kind::kFail : source->spec->on_error.kind) {
     case ErrorPolicy::Kind::kFail: {
       const RowErrors::Entry& first = errors.entries.front();
-      const std::string origin = row_origin(batch, first.row);
+      const std::string origin = row_origin(source, batch, first.row);
       return Status::user(Code::kEvaluation, "operator " + operator_name + ": " + first.message +
                                                  (origin.empty() ? "" : " (" + origin + "; on_error: fail)"));
     }

@@ -85,7 +85,8 @@ Batch make_dead_letters(const std::vector<DeadLetter>& letters);
 // The dead letter of a row: its record, or the row as a JSON object where there is none.
 DeadLetter dead_letter_of(const Batch& batch, uint32_t row, const Schema& schema, std::string error,
                           std::string operator_name);
-// "topic orders, partition 3, offset 17" of a source row; "" behind a keyed operator.
-std::string row_origin(const Batch& batch, uint32_t row);
+// Where a row of a source comes from: "topic orders, partition 3, offset 17", "file in.jsonl, offset 120"; "" behind a
+// keyed operator. `source`: source_to_decide().
+std::string row_origin(const PlannedSource* source, const Batch& batch, uint32_t row);
 
 }  // namespace millrace

@@ -436,7 +436,7 @@ void Incarnation::passed_now(EpochReport report) {
 
 void Incarnation::decide() {
   epoch_.undecided = true;
-  decide_started_ms_ = settings_.clock->monotonic_us() / 1000;
+  decide_started_us_ = settings_.clock->monotonic_us();
   auto decision = std::make_shared<Decision>(std::move(epoch_.decision));
   decider_->post([this, decision] {
     std::string record;
@@ -449,7 +449,7 @@ void Incarnation::decide() {
     strand_->post([this, status, known] {
       if (is_ended()) return;
       if (!status.is_ok()) return end({status});
-      decided(known, settings_.clock->monotonic_us() / 1000 - decide_started_ms_);
+      decided(known, settings_.clock->monotonic_us() - decide_started_us_);
     });
   });
 }
@@ -464,7 +464,7 @@ void Incarnation::note_state_numbers() {
   status_.state_numbers = numbers;
 }
 
-void Incarnation::decided(DecisionOutcome outcome, int64_t took_ms) {
+void Incarnation::decided(DecisionOutcome outcome, int64_t took_us) {
   if (outcome == DecisionOutcome::kUnknown) {
     IncarnationOutcome unknown;
     unknown.status = Status::external(Code::kUnknownOutcome, "the outcome of epoch " + std::to_string(epoch_.number) +
@@ -477,7 +477,7 @@ void Incarnation::decided(DecisionOutcome outcome, int64_t took_ms) {
     std::lock_guard lock(status_mutex_);
     status_.epoch = epoch_.number;
     status_.decisions++;
-    status_.last_decision_ms = took_ms;
+    status_.last_decision_us = took_us;
     status_.last_decision_wall_ms = settings_.clock->wall_ms();
   }
   if (phase_ == Phase::kFirstDecision) return run();
@@ -541,6 +541,12 @@ void Incarnation::publish() {
   std::lock_guard lock(status_mutex_);
   if (stop_requested_ && status_.state == PipelineState::kRunning) status_.state = PipelineState::kStopping;
   status_.records_in = rows_read();
+  status_.records_behind_epoch = status_.records_in;
+  for (const SourceSpec& source : plan_.spec->sources) {
+    const auto known = status_.counts.find("source/" + source.name);
+    if (known != status_.counts.end())
+      status_.records_behind_epoch -= std::min(known->second.in, status_.records_behind_epoch);
+  }
   status_.records_out = 0;
   for (const auto& sink : sinks_) status_.records_out += sink->rows_written();
   status_.lag_records = -1;

@@ -44,6 +44,8 @@ struct PipelineStatus {
   uint64_t decisions = 0;
   uint64_t records_in = 0;   // read by the sources, now
   uint64_t records_out = 0;  // written by the sinks, now
+  // Of records_in, what was read behind the last epoch passed and is not in `counts`.
+  uint64_t records_behind_epoch = 0;
   int64_t lag_records = -1;
   bool sources_connected = true;
   std::vector<SourceTime> source_times;  // of sources that make watermarks
@@ -52,7 +54,7 @@ struct PipelineStatus {
   uint64_t replayed_records = 0;
   int64_t restore_ms = 0;
   int64_t last_decision_wall_ms = 0;
-  int64_t last_decision_ms = 0;  // how long it took
+  int64_t last_decision_us = 0;  // how long it took
   StateStore::Numbers state_numbers;
   size_t pending_state_bytes = 0;
 };
@@ -127,7 +129,7 @@ class Incarnation : private TaskEvents {
   void inject(bool final);
   void passed_now(EpochReport report);
   void decide();
-  void decided(DecisionOutcome outcome, int64_t took_ms);
+  void decided(DecisionOutcome outcome, int64_t took_us);
   void release();
   void epoch_done();
   void end(IncarnationOutcome outcome);
@@ -166,7 +168,7 @@ class Incarnation : private TaskEvents {
   uint64_t rows_at_barrier_ = 0;
   uint64_t activity_at_barrier_ = 0;
   int64_t barrier_at_ms_ = 0;
-  int64_t decide_started_ms_ = 0;
+  int64_t decide_started_us_ = 0;
   int64_t health_at_ms_ = 0;
   int64_t numbers_at_ms_ = 0;      // decider's strand
   uint64_t processed_epochs_ = 0;  // decided after the first positions

@@ -161,10 +161,31 @@ class Planner {
     for (size_t i = 0; i < plan_->operators.size(); i++) {
       if (!reaches(i, i)) continue;
       diagnostics_.error(LintCode::kCycle, plan_->operators[i].spec->at,
-                         "operator \"" + plan_->operators[i].spec->id + "\" is on a cycle");
+                         "operator \"" + plan_->operators[i].spec->id + "\" is on a cycle", "it reads " + cycle_of(i));
       break;
     }
     return false;
+  }
+
+  // "b, which reads c, which reads a". Precondition: the operator reaches itself.
+  std::string cycle_of(size_t start) const {
+    std::string text;
+    std::set<size_t> seen;
+    for (size_t at = start;;) {
+      size_t next = kNoIndex;
+      for (const std::string& name : plan_->operators[at].spec->inputs) {
+        const Origin origin = find(name);
+        if (origin.found && !origin.is_source && (origin.index == start || reaches(start, origin.index)) &&
+            seen.count(origin.index) == 0)
+          next = origin.index;
+        if (next == start) break;
+      }
+      if (next == kNoIndex) return text;  // not the shortest way round
+      seen.insert(next);
+      text += (text.empty() ? "" : ", which reads ") + plan_->operators[next].spec->id;
+      if (next == start) return text;
+      at = next;
+    }
   }
 
   bool reaches(size_t from, size_t to) const {
@@ -197,18 +218,19 @@ class Planner {
   // Which sources make watermarks: those whose rows reach an operator that acts on event time.
   void find_event_time() {
     for (PlannedSource& source : plan_->sources) {
-      const std::string reader = event_time_reader(source.targets);
-      source.makes_watermarks = !reader.empty();
-      if (reader.empty() || !source.spec->event_time.is_null()) continue;
-      if (source.spec->plan && !source.spec->plan->has_record_time())
+      source.makes_watermarks = !event_time_reader(source.targets, &OperatorPlan::uses_event_time).empty();
+      source.rows_have_times =
+          !source.spec->event_time.is_null() || !source.spec->plan || source.spec->plan->has_record_time();
+      const std::string reader = event_time_reader(source.targets, &OperatorPlan::needs_row_times);
+      if (!source.rows_have_times && !reader.empty())
         diagnostics_.error(LintCode::kMissingKey, source.spec->at,
                            "operator \"" + reader + "\" acts on event time, and source \"" + source.spec->name +
                                "\" has no event_time",
                            "event_time: COLUMN, an expression of type timestamp");
     }
   }
-  // An operator behind the targets that acts on event time; "" if there is none.
-  std::string event_time_reader(const std::vector<Target>& targets) const {
+  // An operator behind the targets of which `acts` is true; "" if there is none.
+  std::string event_time_reader(const std::vector<Target>& targets, bool (OperatorPlan::*acts)() const) const {
     std::vector<Target> stack = targets;
     std::set<size_t> seen;
     while (!stack.empty()) {
@@ -216,7 +238,7 @@ class Planner {
       stack.pop_back();
       if (target.kind != Target::Kind::kOperator || !seen.insert(target.index).second) continue;
       const PlannedOperator& op = plan_->operators[target.index];
-      if (op.spec->plan && op.spec->plan->uses_event_time()) return op.spec->id;
+      if (op.spec->plan && ((*op.spec->plan).*acts)()) return op.spec->id;
       const std::vector<Target> next = op.all_targets();
       stack.insert(stack.end(), next.begin(), next.end());
     }
@@ -295,6 +317,7 @@ class Planner {
       for (size_t i = 0; i < inputs.size(); i++) planned.remap[i] = hide_record_columns(inputs[i]);
     planned.input = inputs[0].schema;
     for (size_t i = 1; i < inputs.size(); i++) {
+      if (has_unknown(inputs[0].schema) || has_unknown(inputs[i].schema)) return false;
       const bool types = inputs[i].schema == inputs[0].schema;
       if (types && inputs[i].type == inputs[0].type) continue;
       diagnostics_.error(
@@ -333,6 +356,7 @@ class Planner {
         if (sink.spec->input.empty() || !typed(sink.spec->input)) continue;
         sink.input = output_of(sink.spec->input);
       }
+      if (has_unknown(sink.input.schema)) continue;  // a format or a key may be wrong for that reason only
       if (!sink.spec->plan->plan(sink.spec->context, sink.input, diagnostics_)) continue;
     }
   }
@@ -503,7 +527,8 @@ std::string describe_plan(const Plan& plan) {
     for (size_t i = 0; i < source.needed.size(); i++)
       if (source.needed[i]) text += " " + source.edge.schema[i].name;
     text += "\n";
-    if (source.makes_watermarks) text += "  " + describe(source.spec->watermark) + "\n";
+    if (source.makes_watermarks)
+      text += "  " + (source.rows_have_times ? describe(source.spec->watermark) : "no times, only its end") + "\n";
   }
   for (size_t index : plan.order) {
     const PlannedOperator& op = plan.operators[index];

@@ -32,6 +32,7 @@ struct PlannedSource {
   size_t dead_letter_sink = kNoIndex;
   size_t future_sink = kNoIndex;     // watermark: {on_future: {to: SINK}}
   bool makes_watermarks = false;     // an operator behind it acts on event time
+  bool rows_have_times = true;       // false: all that is said of time is the end of the input
   ExpressionPtr watermark_when;      // nullptr: every row moves the watermark
   std::vector<Target> targets;
 };

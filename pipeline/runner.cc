@@ -41,6 +41,7 @@ void PipelineRunner::begin() {
     stopped = stop_requested_;
     if (!stopped) {
       started_ms_ = settings_.clock->monotonic_us() / 1000;
+      if (first_started_ms_ == 0) first_started_ms_ = started_ms_;
       incarnation_ = std::move(incarnation);
       incarnation_->start();
     }
@@ -68,6 +69,16 @@ int64_t PipelineRunner::next_backoff_ms() {
   return backoff_ms_;
 }
 
+// What a user would ask next: which brokers, which folder.
+Status PipelineRunner::explained(const Status& status) const {
+  if (status.code() == Code::kKafkaUnavailable && !plan_.spec->kafka.brokers.empty())
+    return status.with_context("brokers " + plan_.spec->kafka.brokers);
+  const RecoverySettings& recovery = settings_.recovery;
+  if (status.code() == Code::kFileChanged && recovery.mode != RecoveryMode::kNone)
+    return status.with_context("state " + recovery.data_directory);
+  return status;
+}
+
 void PipelineRunner::incarnation_ended(IncarnationOutcome outcome) {
   std::unique_ptr<Incarnation> ended;
   bool stopped;
@@ -79,6 +90,7 @@ void PipelineRunner::incarnation_ended(IncarnationOutcome outcome) {
     records_before_ += status_.records_in;
     stopped = stop_requested_;
     if (status_.epoch > 0) settings_.recovery.known_epoch = status_.epoch;
+    outcome.status = explained(outcome.status);
     if (!outcome.status.is_ok()) last_error_ = outcome.status;
   }
   ended.reset();  // joins its threads; nothing of it runs any more
@@ -117,6 +129,7 @@ void PipelineRunner::finish(PipelineState state, Status status) {
     std::lock_guard lock(mutex_);
     if (final_state_) return;
     final_state_ = state;
+    ended_ms_ = settings_.clock->monotonic_us() / 1000;
     waiting_ = false;
     if (!status.is_ok()) last_error_ = status;
   }
@@ -144,6 +157,12 @@ PipelineStatus PipelineRunner::status() const {
 uint64_t PipelineRunner::restarts() const {
   std::lock_guard lock(mutex_);
   return restarts_;
+}
+
+int64_t PipelineRunner::ran_ms() const {
+  std::lock_guard lock(mutex_);
+  if (first_started_ms_ == 0) return 0;
+  return (ended_ms_ > 0 ? ended_ms_ : settings_.clock->monotonic_us() / 1000) - first_started_ms_;
 }
 
 Status PipelineRunner::last_error() const {

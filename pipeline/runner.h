@@ -25,6 +25,8 @@ class PipelineRunner {
   void stop();
   PipelineStatus status() const;
   uint64_t restarts() const;
+  // From the first start to the end, or until now; 0 before the start.
+  int64_t ran_ms() const;
   // The error of the last incarnation that failed, if any.
   Status last_error() const;
   bool has_ended() const;
@@ -34,6 +36,7 @@ class PipelineRunner {
   void incarnation_ended(IncarnationOutcome outcome);
   void finish(PipelineState state, Status status);
   int64_t next_backoff_ms();
+  Status explained(const Status& status) const;
 
   const Plan& plan_;
   Incarnation::Settings settings_;
@@ -48,7 +51,9 @@ class PipelineRunner {
   bool stop_requested_ = false;
   bool waiting_ = false;
   int64_t backoff_ms_ = 0;
-  int64_t started_ms_ = 0;
+  int64_t started_ms_ = 0;        // of the last incarnation
+  int64_t first_started_ms_ = 0;  // 0: not yet
+  int64_t ended_ms_ = 0;          // 0: not yet
   uint64_t decisions_before_ = 0;  // totals of earlier incarnations
   uint64_t records_before_ = 0;
 };

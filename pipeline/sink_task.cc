@@ -131,7 +131,7 @@ Status SinkTask::refuse(const Batch& batch, uint32_t row, Code code, const std::
     outputs_.send(channel->second, make_dead_letters({letter}), 0);
     return Status::ok();
   }
-  const std::string origin = row_origin(batch, row);
+  const std::string origin = row_origin(source, batch, row);
   return Status::user(code, why + (origin.empty() ? "" : " (" + origin + "; on_error: fail)"));
 }
 

@@ -75,7 +75,8 @@ void SourceTask::open_now(std::vector<PartitionProgress> resume) {
 void SourceTask::start() {
   strand_->post([this] {
     running_ = true;
-    if (planned_.makes_watermarks && settings_.alignment != nullptr) settings_.alignment->publish(index_, kNoTime);
+    if (planned_.makes_watermarks && planned_.rows_have_times && settings_.alignment != nullptr)
+      settings_.alignment->publish(index_, kNoTime);
     send_time();
     turn();
   });
@@ -130,10 +131,9 @@ void SourceTask::turn() {
     counts_.in += poll.count;
     counts_.bytes += poll.bytes;
     if (Status status = process(poll); !status.is_ok()) return events_.failed(id_, status);
-    rows_read_.fetch_add(poll.count, std::memory_order_relaxed);
-  } else if (!poll.skipped_too_large.empty()) {
-    rows_read_.fetch_add(1, std::memory_order_relaxed);  // the position moved
   }
+  // With what was too large: the position moved.
+  rows_read_.fetch_add(poll.count + poll.skipped_too_large.size(), std::memory_order_relaxed);
   apply_marks(poll);
   pass_quiet_time(poll, waited_us);
   note_lag();
@@ -358,13 +358,15 @@ Status SourceTask::refuse_future(Batch& batch) {
 }
 
 // Each row gets the watermark that the rows before it left. A row without a time (a record without timestamp) cannot be
-// placed.
+// placed, except where nobody asks for times but only for the end of the input.
 Status SourceTask::stamp_watermarks(Batch& batch) {
   RowErrors errors;
   ColumnPtr moves;
   if (watermark_when_) moves = watermark_when_->evaluate(batch, arenas_.take(), errors);
+  const bool needs_times = planned_.rows_have_times;
   for_each_live(batch, [&](uint32_t row) {
-    if (batch.event_time_ms[row] == kNoTime) errors.entries.push_back({row, "the record has no event time"});
+    if (needs_times && batch.event_time_ms[row] == kNoTime)
+      errors.entries.push_back({row, "the record has no event time"});
   });
   if (!errors.empty()) {
     keep_first_per_row(errors);
@@ -415,7 +417,7 @@ Status SourceTask::fail_decode(const Batch& batch, const RowErrors& errors) {
   if (policy.kind == ErrorPolicy::Kind::kFail) {
     const RowErrors::Entry& first = errors.entries.front();
     return Status::user(Code::kDecode, "source " + planned_.spec->name + ": " + first.message + " (" +
-                                           row_origin(batch, first.row) + "; on_error: fail)");
+                                           row_origin(&planned_, batch, first.row) + "; on_error: fail)");
   }
   return fused_->fail_rows(planned_.spec->name, counts_, batch, errors, planned_.edge.schema);
 }

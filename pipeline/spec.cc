@@ -136,12 +136,12 @@ class SpecReader {
     const Schema implied = generated ? Schema{} : implied_schema(source.format.name);
     if (auto schema = implied.empty() ? map.required_child("schema") : map.child("schema")) {
       source.schema = read_schema(*schema, diagnostics_);
-      if (!implied.empty() && !(source.schema == implied)) {
+      if (!implied.empty() && !has_unknown(source.schema) && !(source.schema == implied)) {
         diagnostics_.error(LintCode::kBadValue, schema->location(),
                            "format " + source.format.name + " has one column: value: " + implied[0].type.to_string());
         source.schema = implied;
       }
-      if (!generated) check_schema(source.format, source.schema, *schema, diagnostics_);
+      if (!generated && !has_unknown(source.schema)) check_schema(source.format, source.schema, *schema, diagnostics_);
     } else {
       source.schema = implied;
     }

@@ -189,7 +189,7 @@ ExpressionPtr GeneratorSourcePlan::compile(const Field& field, const ConfigNode&
   scope.random_seed = static_cast<uint64_t>(settings_.seed);
   scope.random_index_column = 0;
   ExpressionPtr expression = compile_node(node, scope, diagnostics);
-  if (expression == nullptr || expression->type() == field.type) return expression;
+  if (expression == nullptr || field.type.is_unknown() || expression->type() == field.type) return expression;
   std::string hint;
   const TypeKind have = expression->type().kind();
   if (field.type.kind() == TypeKind::kTimestamp && have == TypeKind::kInt) {

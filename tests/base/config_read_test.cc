@@ -24,7 +24,11 @@ TEST_CASE("durations") {
   CHECK(duration("1d") == "86400000");
   CHECK(duration("0") == "0");
   CHECK(duration("0s") == "0");
-  CHECK(duration("\"5 minutes\"") == "1:4 MR1008 expected a duration such as 100ms or 5m, found \"5 minutes\"\n");
+  CHECK(duration("5 minutes").ends_with("found \"5 minutes\"; write 5m\n"));
+  CHECK(duration("30sec").ends_with("; write 30s\n"));
+  CHECK(duration("10 ms").ends_with("; write 10ms\n"));
+  CHECK(duration("7 days").ends_with("; write 7d\n"));
+  CHECK(duration("1 month").ends_with("found \"1 month\"\n"));
   CHECK(duration("100") ==
         "1:4 MR1008 expected a duration such as 100ms or 5m, found \"100\"; add a unit: 100ms or 100s\n");
   CHECK(duration("-1s") == "1:4 MR1008 expected a duration such as 100ms or 5m, found \"-1s\"\n");

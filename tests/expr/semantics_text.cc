@@ -6,12 +6,12 @@ std::vector<Semantics> text_semantics() {
   return {
       {"s + t", "s = 'ab'; t = 'cd'", "\"abcd\""},
       {"s + t", "s = ''; t = ''", "\"\""},
-      {"s + t", "s = ''", "error: null operand of _+_"},
+      {"s + t", "s = ''", "error: null operand of + (s or t)"},
       {"s + '-' + t", "s = 'a'; t = 'b'", "\"a-b\""},
       {"x + y", "x = b'a'; y = b'b'", "b\"ab\""},
-      {"s + x", "", "lint: no overload of _+_ for string and bytes"},
-      {"s + 1", "", "lint: no overload of _+_ for string and int"},
-      {"s - t", "", "lint: no overload of _-_ for string and string"},
+      {"s + x", "", "lint: no overload of + for string and bytes"},
+      {"s + 1", "", "lint: no overload of + for string and int"},
+      {"s - t", "", "lint: no overload of - for string and string"},
       // every length class of the comparison with a constant
       {"s == ''", "s = ''", "true"},
       {"s == ''", "s = 'a'", "false"},

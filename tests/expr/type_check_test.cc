@@ -73,21 +73,22 @@ TEST_CASE("all errors of a text are found") {
 }
 
 TEST_CASE("hints for what does not mix") {
-  CHECK(errors_of("amount + price")[0].message == "no overload of _+_ for int and double");
-  CHECK(errors_of("amount + price")[0].hint == "double(x)");
+  CHECK(errors_of("amount + price")[0].message == "no overload of + for int and double");
+  CHECK(errors_of("amount + price")[0].hint == "double(amount)");
   CHECK(errors_of("amount + price")[0].offset == 7);
   CHECK(errors_of("amount + price")[0].code == LintCode::kExpressionType);
-  CHECK(errors_of("status + amount")[0].hint == "string(x)");
-  CHECK(errors_of("at > 5")[0].hint == "millis(x) is a timestamp as int");
-  CHECK(errors_of("at > '2020-01-01T00:00:00Z'")[0].hint == "timestamp(x)");
+  CHECK(errors_of("status + amount")[0].hint == "string(amount)");
+  CHECK(errors_of("status * amount")[0].hint == "int(status)");
+  CHECK(errors_of("at > 5")[0].hint == "millis(at) is a timestamp as int");
+  CHECK(errors_of("at > '2020-01-01T00:00:00Z'")[0].hint == "timestamp(\"2020-01-01T00:00:00Z\")");
   CHECK(errors_of("at + 5")[0].hint == "add a duration: duration(\"5m\")");
-  CHECK(errors_of("record.key == 'a'")[0].hint == "string(x) reads bytes as UTF-8");
-  CHECK(errors_of("amount == '5'")[0].hint == "convert one side: string(x), int(y) or double(y)");
+  CHECK(errors_of("record.key == 'a'")[0].hint == "string(record.key) reads bytes as UTF-8");
+  CHECK(errors_of("amount == '5'")[0].hint == "convert one side: int(\"5\") or string(amount)");
   CHECK(errors_of("null + 1")[0].hint == "only ==, != and has() accept null");
   CHECK(errors_of("contains(status, 'a')")[0].hint == "write x.contains(…)");
   CHECK(errors_of("status.millis()")[0].hint == "write millis(x)");
-  CHECK(errors_of("price % 2.0")[0].hint == "% is for int only: int(x)");
-  CHECK(errors_of("true ? amount : price")[0].hint == "double(x)");
+  CHECK(errors_of("price % 2.0")[0].hint == "% is for int only: int(price)");
+  CHECK(errors_of("true ? amount : price")[0].hint == "double(amount)");
   CHECK(errors_of("sum(amount)")[0].message == "unknown function \"sum\"");
   CHECK(errors_of("[1].fold(v, v > 0)")[0].message == "unknown function \"fold\"");
   CHECK(errors_of("random(1, 2)")[0].message == "unknown function \"random\"");
