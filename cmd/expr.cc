@@ -23,6 +23,32 @@ Type type_of(const nlohmann::json& value) {
   return Type(TypeKind::kString);
 }
 
+// A null field says nothing of its type: that which suits the expression best.
+ExpressionPtr compile_with_nulls(const AstPtr& ast, const nlohmann::json& record, Schema& schema,
+                                 std::vector<ExpressionError>& errors) {
+  static constexpr TypeKind kCandidates[] = {TypeKind::kString, TypeKind::kInt, TypeKind::kDouble, TypeKind::kBool,
+                                             TypeKind::kTimestamp};
+  Scope scope;
+  scope.schema = &schema;
+  ExpressionPtr compiled = compile_expression(ast, scope, &errors);
+  for (Field& field : schema) {
+    if (compiled) break;
+    if (!record[field.name].is_null()) continue;
+    Type best = field.type;
+    for (const TypeKind candidate : kCandidates) {
+      field.type = Type(candidate);
+      std::vector<ExpressionError> found;
+      compiled = compile_expression(ast, scope, &found);
+      if (!compiled && found.size() >= errors.size()) continue;
+      best = field.type;
+      errors = std::move(found);
+      if (compiled) break;
+    }
+    field.type = best;
+  }
+  return compiled;
+}
+
 void print_caret(const std::string& text, const ExpressionError& error) {
   std::cerr << "1:" << error.offset + 1 << ": error[MR" << static_cast<int>(error.code) << "]: " << error.message;
   if (!error.hint.empty()) std::cerr << "; " << error.hint;
@@ -38,17 +64,15 @@ int expr_verb(const std::string& expression, const std::string& json) {
     return kExitUsage;
   }
   const Type type = type_of(record);
-  const Schema schema = type.fields();
+  Schema schema = type.fields();
   ExpressionError syntax;
   const AstPtr ast = parse_expression(expression, &syntax);
   if (!ast) {
     print_caret(expression, syntax);
     return kExitConfig;
   }
-  Scope scope;
-  scope.schema = &schema;
   std::vector<ExpressionError> errors;
-  const ExpressionPtr compiled = compile_expression(ast, scope, &errors);
+  const ExpressionPtr compiled = compile_with_nulls(ast, record, schema, errors);
   for (const ExpressionError& error : errors) print_caret(expression, error);
   if (!compiled) return kExitConfig;
 

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <string_view>
 
 #include "cmd/verbs.h"
 
@@ -17,12 +18,18 @@ namespace {
 
 // CLI11 reports through exceptions; --help is one of them and ends with 0, anything else is a usage error.
 int parse_failure(const CLI::App& app, const CLI::ParseError& error) {
-  return app.exit(error) == 0 ? millrace::kExitOk : millrace::kExitUsage;
+  if (error.get_exit_code() == 0) return app.exit(error) == 0 ? millrace::kExitOk : millrace::kExitUsage;
+  std::string verb;
+  for (const CLI::App* chosen : app.get_subcommands()) verb = " " + chosen->get_name();
+  std::fprintf(stderr, "millrace%s: %s\nmillrace%s --help says more\n", verb.c_str(), error.what(), verb.c_str());
+  return millrace::kExitUsage;
 }
 
 int run_main(int argc, char** argv) {
   CLI::App app("Millrace runs stream processing pipelines that are written as YAML files.", "millrace");
   app.require_subcommand(1);
+  app.get_formatter()->label("SUBCOMMAND", "VERB");
+  app.get_formatter()->label("Subcommands", "Verbs");
   app.set_version_flag("--version", std::string(MILLRACE_VERSION));
   int exit_code = 0;
 
@@ -73,7 +80,12 @@ int run_main(int argc, char** argv) {
   version_app->callback([&] { exit_code = millrace::version_verb(version_json); });
 
   const auto named = [&](const CLI::App* verb) { return verb->get_name() == argv[1]; };
-  if (argc > 1 && argv[1][0] != '-' && app.get_subcommands(named).empty()) {
+  const bool asks_for_help = argc > 1 && std::string_view(argv[1]) == "help";
+  if (argc == 1 || asks_for_help) {
+    std::fputs(app.help().c_str(), asks_for_help ? stdout : stderr);
+    return asks_for_help ? millrace::kExitOk : millrace::kExitUsage;
+  }
+  if (argv[1][0] != '-' && app.get_subcommands(named).empty()) {
     std::fprintf(stderr, "millrace: unknown verb \"%s\"; millrace --help lists them\n", argv[1]);
     return millrace::kExitUsage;
   }

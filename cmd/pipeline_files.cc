@@ -70,14 +70,20 @@ std::vector<std::string> expand_test_paths(const std::vector<std::string>& paths
   return files;
 }
 
-std::vector<std::string> expand_globs(const std::vector<std::string>& globs) {
+std::vector<std::string> expand_globs(const std::vector<std::string>& globs, const std::string& daemon_file,
+                                      Diagnostics& diagnostics) {
   std::vector<std::string> files;
   for (const std::string& pattern : globs) {
+    const size_t before = files.size();
     glob_t matches{};
     if (::glob(pattern.c_str(), 0, nullptr, &matches) == 0)
       for (size_t i = 0; i < matches.gl_pathc; i++)
         if (!is_test_file(matches.gl_pathv[i])) files.emplace_back(matches.gl_pathv[i]);
     ::globfree(&matches);
+    if (files.size() == before)
+      diagnostics.warning(LintCode::kUnused, Location{daemon_file, 0, 0},
+                          "pipelines: \"" + pattern + "\" matches no pipeline file",
+                          "a pattern such as /etc/millrace/*.yaml; files are read at start");
   }
   std::sort(files.begin(), files.end());
   files.erase(std::unique(files.begin(), files.end()), files.end());

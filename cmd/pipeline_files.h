@@ -16,7 +16,9 @@ std::vector<std::string> expand_paths(const std::vector<std::string>& paths, Dia
 // The same for tests: NAME.test.yaml as it is, another file as the test beside it, folders as their *.test.yaml, those
 // of their subfolders included.
 std::vector<std::string> expand_test_paths(const std::vector<std::string>& paths, Diagnostics& diagnostics);
-// Files that the globs match and that are no tests, sorted; none is not an error.
-std::vector<std::string> expand_globs(const std::vector<std::string>& globs);
+// Files that the patterns of a daemon file match and that are no tests, sorted. A pattern that matches none is a
+// warning: its folder may be filled later.
+std::vector<std::string> expand_globs(const std::vector<std::string>& globs, const std::string& daemon_file,
+                                      Diagnostics& diagnostics);
 
 }  // namespace millrace

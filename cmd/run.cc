@@ -12,6 +12,7 @@
 #include <iostream>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "base/clock.h"
@@ -33,7 +34,8 @@ constexpr int64_t kMaxProgressMs = 10'000;
 constexpr int64_t kRepeatMs = 500;
 
 // SIGTERM and SIGINT, taken by sigwait in a thread of its own; the second one ends the process at once. Two within
-// kRepeatMs count as one: timeout(1) and some shells signal the process and its group.
+// kRepeatMs count as one: timeout(1) and some shells signal the process and its group. SIGHUP asks a daemon to read its
+// files again: it must not end one that cannot.
 class Signals {
  public:
   // Before any other thread starts, so that all inherit the mask.
@@ -41,17 +43,24 @@ class Signals {
     sigemptyset(&set_);
     sigaddset(&set_, SIGTERM);
     sigaddset(&set_, SIGINT);
+    sigaddset(&set_, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set_, nullptr);
     signal(SIGPIPE, SIG_IGN);
   }
-  void watch(std::function<void()> on_first) {
-    std::thread([set = set_, on_first = std::move(on_first)] {
-      int number = 0;
-      if (sigwait(&set, &number) != 0) return;
-      const auto first = std::chrono::steady_clock::now();
-      on_first();
-      while (sigwait(&set, &number) == 0)
-        if (std::chrono::steady_clock::now() - first > std::chrono::milliseconds(kRepeatMs)) _exit(kExitFailed);
+  void watch(std::function<void()> on_stop, std::function<void()> on_hangup) {
+    std::thread([set = set_, on_stop = std::move(on_stop), on_hangup = std::move(on_hangup)] {
+      std::optional<std::chrono::steady_clock::time_point> first;
+      for (int number = 0; sigwait(&set, &number) == 0;) {
+        const auto now = std::chrono::steady_clock::now();
+        if (number == SIGHUP) {
+          on_hangup();
+        } else if (!first) {
+          first = now;
+          on_stop();
+        } else if (now - *first > std::chrono::milliseconds(kRepeatMs)) {
+          _exit(kExitFailed);
+        }
+      }
     }).detach();
   }
 
@@ -75,7 +84,7 @@ class Daemon {
   int run() {
     if (!load()) return kExitConfig;
     if (plans_.empty() && exits_) {
-      std::cerr << "millrace run: no pipelines: name files, or pipelines: in the daemon file\n";
+      std::cerr << "millrace run: no pipelines: name files or folders, or pipelines: in the daemon file\n";
       return kExitUsage;
     }
     log_ = Logger::to_stderr(config_.log_level, config_.log_format);
@@ -89,7 +98,8 @@ class Daemon {
         return kExitFailed;
       }
     }
-    signals_.watch([this] { request_stop(); });
+    signals_.watch([this] { request_stop(); },
+                   [this] { log_.warn("SIGHUP: this version reads its files at start only; restart to read them"); });
     for (auto& runner : runners_) runner->start();
     wait();
     if (admin_) admin_->stop();
@@ -107,9 +117,10 @@ class Daemon {
     Diagnostics diagnostics;
     if (!arguments_.config_file.empty())
       config_ = load_daemon_config(arguments_.config_file, environment_variables(), diagnostics);
-    exits_ = !arguments_.paths.empty() || arguments_.config_file.empty();
-    const std::vector<std::string> files =
-        arguments_.paths.empty() ? expand_globs(config_.pipelines) : expand_paths(arguments_.paths, diagnostics);
+    exits_ = !arguments_.paths.empty() || config_.pipelines.empty();
+    const std::vector<std::string> files = arguments_.paths.empty()
+                                               ? expand_globs(config_.pipelines, arguments_.config_file, diagnostics)
+                                               : expand_paths(arguments_.paths, diagnostics);
     std::map<std::string, std::string> names;
     for (const std::string& file : files) {
       auto plan = load_plan(file, environment_variables(), registries_, diagnostics);
@@ -219,7 +230,9 @@ class Daemon {
       std::string line = plans_[i]->spec->name + ": " + to_string(status.state) + ", " +
                          std::to_string(status.records_in) + " records, " +
                          std::to_string(rows * 1000 / static_cast<uint64_t>(span)) + " records/s";
-      if (status.lag_records >= 0) line += ", lag " + std::to_string(status.lag_records);
+      // Of an input that has ended, what has come since is nobody's lag.
+      if (status.lag_records >= 0 && status.state != PipelineState::kCompleted)
+        line += ", lag " + std::to_string(status.lag_records);
       line += ", epoch " + std::to_string(status.epoch);
       if (!status.sources_connected) line += ", source not connected";
       std::fprintf(stderr, "%s\n", line.c_str());
@@ -229,14 +242,15 @@ class Daemon {
   void print_summary() {
     if (arguments_.quiet) return;
     const double seconds = static_cast<double>(clock_.monotonic_us() / 1000 - started_ms_) / 1000;
-    for (size_t i = 0; i < runners_.size(); i++) print_pipeline_summary(plans_[i]->spec->name, *runners_[i], seconds);
+    for (size_t i = 0; i < runners_.size(); i++) print_pipeline_summary(plans_[i]->spec->name, *runners_[i]);
     rusage use{};
     getrusage(RUSAGE_SELF, &use);
     std::fprintf(stderr, "%.1f s, %.1f s CPU, %ld MB peak memory\n", seconds, cpu_seconds(), use.ru_maxrss / 1024);
   }
 
-  static void print_pipeline_summary(const std::string& name, const PipelineRunner& runner, double seconds) {
+  static void print_pipeline_summary(const std::string& name, const PipelineRunner& runner) {
     const PipelineStatus status = runner.status();
+    const double seconds = static_cast<double>(runner.ran_ms()) / 1000;
     std::fprintf(stderr, "%s: %s, %llu records in %.1f s (%.0f records/s), %llu epochs, %llu restarts\n", name.c_str(),
                  to_string(status.state), static_cast<unsigned long long>(status.records_in), seconds,
                  static_cast<double>(status.records_in) / std::max(seconds, 0.001),
@@ -244,6 +258,9 @@ class Daemon {
     if (!status.restored_from.empty() && status.restored_from != "empty")
       std::fprintf(stderr, "  restored from %s: %llu records replayed in %lld ms\n", status.restored_from.c_str(),
                    static_cast<unsigned long long>(status.replayed_records), static_cast<long long>(status.restore_ms));
+    if (status.records_behind_epoch > 0)
+      std::fprintf(stderr, "  %llu records were read behind the last epoch; the next start reads them again\n",
+                   static_cast<unsigned long long>(status.records_behind_epoch));
     for (const auto& [node, counts] : status.counts) {
       std::string line = "  " + node + ": in " + std::to_string(counts.in);
       const auto add = [&line](const char* label, uint64_t n, bool always = false) {
@@ -252,10 +269,16 @@ class Daemon {
       add("out", counts.out, true);
       add("filtered", counts.filtered);
       add("absorbed", counts.absorbed);
+      add("fired", counts.fired);
+      add("late", counts.late);
+      add("of these dropped", counts.dropped_late);
+      add("ahead of the clock", counts.future);
+      add("dropped (ahead of the clock)", counts.dropped_future);
       add("dropped (decode)", counts.dropped_decode);
       add("dropped (evaluation)", counts.dropped_evaluation);
       add("dropped (too large)", counts.dropped_too_large);
       add("dead letters", counts.dead_letters);
+      add("dead letters cut", counts.dead_letters_cut);
       std::fprintf(stderr, "%s\n", line.c_str());
     }
     if (!runner.last_error().is_ok())

@@ -46,7 +46,7 @@ class PipelineSamples {
     add(Metric::kCommits, status.decisions);
     if (status.epoch > 0) add(Metric::kLastCommittedEpoch, status.epoch);
     if (status.last_decision_wall_ms > 0) {
-      add(Metric::kLastCommitDuration, seconds(status.last_decision_ms));
+      add(Metric::kLastCommitDuration, static_cast<double>(status.last_decision_us) / 1e6);
       add(Metric::kLastCommitTimestamp, seconds(status.last_decision_wall_ms));
     }
     if (!is_processing()) return;

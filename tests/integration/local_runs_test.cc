@@ -159,6 +159,18 @@ TEST_CASE("a closed standard output is an error, and no file is taken for it") {
   CHECK(folder.log().find("MR4004") != std::string::npos);
 }
 
+TEST_CASE("a pattern that matches no file is said; SIGHUP ends nothing, SIGTERM ends with 0") {
+  const LocalFolder folder;
+  folder.write("millrace.yaml",
+               "data_dir: " + folder.path("data") + "\npipelines: " + folder.path("absent/*.yaml") + "\n");
+  TestDaemon daemon({"run", "-c", folder.path("millrace.yaml")}, {}, folder.path("log"));
+  CHECK(daemon.says("warning[MR1023]: pipelines: \"" + folder.path("absent/*.yaml") + "\" matches no pipeline file"));
+  daemon.signal(SIGHUP);
+  CHECK(daemon.says("SIGHUP: this version reads its files at start only"));
+  CHECK(daemon.running());
+  CHECK(daemon.stop() == 0);
+}
+
 // SIGXFSZ is ignored, so that writes beyond the limit fail as on a full or broken disk.
 TEST_CASE("a store that cannot be written ends the run and starts it again, instead of holding it for ever") {
   const LocalFolder folder;

@@ -158,7 +158,7 @@ std::unique_ptr<OperatorPlan> planned(const std::string& yaml, const Edge& input
 std::string first_error(const std::string& yaml, const Edge& input) {
   Diagnostics diagnostics;
   const auto plan = plan_operator(yaml, input, diagnostics);
-  CHECK(plan == nullptr);
+  CHECK(diagnostics.has_errors());
   if (diagnostics.all().empty()) return "";
   const Diagnostic& first = diagnostics.all().front();
   return fmt::format("MR{}@{}:{} {}; {}", static_cast<int>(first.code), first.at.line, first.at.column, first.message,

@@ -38,7 +38,7 @@ PipelineView running_view() {
   status.replayed_records = 1000;
   status.restore_ms = 1500;
   status.last_decision_wall_ms = 1'700'000'000'250;
-  status.last_decision_ms = 20;
+  status.last_decision_us = 20'400;
   status.state_numbers.keys_estimate = 77;
   status.state_numbers.disk_bytes = 4096;
   status.pending_state_bytes = 512;
@@ -86,7 +86,7 @@ TEST_CASE("pipeline metrics: everything that a running pipeline knows") {
                          R"(millrace_source_lag_records{pipeline="orders"} 12)",
                          R"(millrace_source_connected{pipeline="orders"} 1)",
                          R"(millrace_commits_total{pipeline="orders"} 40)",
-                         R"(millrace_last_commit_duration_seconds{pipeline="orders"} 0.02)",
+                         R"(millrace_last_commit_duration_seconds{pipeline="orders"} 0.0204)",
                          R"(millrace_last_commit_timestamp_seconds{pipeline="orders"} 1700000000.25)",
                          R"(millrace_last_committed_epoch{pipeline="orders"} 41)",
                          R"(millrace_state_restored_records{pipeline="orders"} 1000)",
