@@ -294,7 +294,8 @@ Status ChangelogLog::restore(const RestorePlan& plan, const std::string& full_be
   const std::optional<ProgressRecord> held =
       full_because.empty() ? held_record(*recovered->store) : std::optional<ProgressRecord>();
   MR_CHECK(held.has_value() == full_because.empty());
-  const size_t readers = records_to_read(plan, held) < kManyRecords ? 1 : kRestoreReaders;
+  const size_t most = std::min(kRestoreReaders, static_cast<size_t>(settings_.changelog_partitions));
+  const size_t readers = records_to_read(plan, held) < kManyRecords ? 1 : most;
   RestoreTools tools{{}, clock_, log_, ReadLimits{}};
   for (size_t i = 0; i < readers; i++) {
     MR_ASSIGN(std::unique_ptr<KafkaConsumer> reader, new_reader(kRestoreQueueBytes / readers));

@@ -116,9 +116,10 @@ Result<uint64_t> read_entries(const RestorePlan& plan, const std::vector<ReadRan
     EntryMaker maker(plan, tools, reader);
     std::string key;
     uint64_t made = 0;
-    Status result = read_to_end(*tools.consumers[reader], own, tools.limits, tools.clock, tools.log,
+    ReadLimits limits = tools.limits;
+    limits.stop = &failed;
+    Status result = read_to_end(*tools.consumers[reader], own, limits, tools.clock, tools.log,
                                 [&](size_t range, const KafkaRecord& record) {
-                                  if (failed) return Status::internal("another reader has failed");
                                   if (!maker.make(spans[range], record, &key)) return Status::ok();
                                   made++;
                                   crash_point("restore-record");
@@ -195,7 +196,8 @@ Result<uint64_t> replay_tail(const RestorePlan& plan, const ProgressRecord& held
             }));
   std::vector<DeltaPtr> last;
   for (DeltaBuilder& builder : builders) last.push_back(builder.finish(false));
-  MR_RETURN_IF_ERROR(store.ingest(*Delta::merge(last, false, false), plan.target.encode()));
+  const DeltaPtr rest = readers == 1 ? last[0] : Delta::merge(last, false, false);
+  MR_RETURN_IF_ERROR(store.ingest(*rest, plan.target.encode()));
   return replayed;
 }
 

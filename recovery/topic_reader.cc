@@ -44,6 +44,7 @@ Status read_to_end(KafkaConsumer& consumer, const std::vector<ReadRange>& ranges
   int64_t complained_ms = moved_ms;
   KafkaPoll poll;
   for (auto waiting = unfinished(); waiting != readings.end(); waiting = unfinished()) {
+    if (limits.stop != nullptr && *limits.stop) return Status::internal("another reader has failed");
     MR_RETURN_IF_ERROR(consumer.poll(limits.poll_records, limits.poll_bytes, kPollMs, false, &poll));
     bool moved = !poll.records.empty();
     for (const KafkaRecord& record : poll.records) {

@@ -2,9 +2,10 @@
 // finding the last progress record need it. A partition is finished when its position as read_committed sees it (behind
 // the last record, or that of an end-of-partition event, which skips aborted and control records) is at or past its
 // end; counts of records say nothing in a compacted, transactional topic. A foreign transaction that is open below the
-// end holds the reader up: it waits as long as anything moves, and at most kNoProgressMs without.
+// end holds the reader up: it waits as long as any of its own ranges moves, and at most kNoProgressMs without.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -28,6 +29,7 @@ struct ReadLimits {
   int64_t no_progress_ms = kNoProgressMs;
   size_t poll_records = 8'192;
   size_t poll_bytes = 4u << 20;
+  const std::atomic<bool>* stop = nullptr;  // looked at before each poll; true: ends with an error nobody will see
 };
 
 // Called for every record below its range's end, in offset order per range; the record's views are valid during the

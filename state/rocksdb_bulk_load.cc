@@ -1,6 +1,8 @@
 // Bulk load: sort everything, write it once into SSTs with disjoint ranges, ingest them at the bottom level in one
 // atomic step. Until that step the store is empty and has no progress record, which is how the next open finds an
 // unfinished load.
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
@@ -49,8 +51,13 @@ class RocksdbBulkLoad : public BulkLoad {
     for (size_t i = 1; i < std::min(kWriters, ranges); i++) writers.emplace_back(write_ranges);
     write_ranges();
     for (std::thread& writer : writers) writer.join();
-    for (const Status& result : results) MR_RETURN_IF_ERROR(result);
     std::erase(paths, "");
+    for (const Status& result : results) {
+      if (result.is_ok()) continue;
+      // A full disk is not to stay full of what nobody will ingest.
+      for (const std::string& path : paths) ::unlink(path.c_str());
+      return result;
+    }
     crash_point("bulk-load-finish");
     return store_.ingest_files(paths);
   }

@@ -14,7 +14,10 @@
 namespace millrace {
 namespace {
 
-constexpr size_t kReadBytes = 256 * 1024;
+// Of a merge: shared by its runs, so that many runs do not take more memory, within bounds that disks like.
+constexpr size_t kMergeBytes = 32u << 20;
+constexpr size_t kMaxReadBytes = 256 * 1024;
+constexpr size_t kMinReadBytes = 16 * 1024;
 constexpr size_t kWriteBytes = 256 * 1024;
 constexpr size_t kSampleBytes = 64 * 1024;
 constexpr uint32_t kRemoved = UINT32_MAX;
@@ -50,7 +53,8 @@ Entry entry_at(const char* at) {
 
 // Entries in the order of their arrival, and one item for each to sort. The memory is kept for the next filling.
 struct SortedRuns::Feeder::Buffer {
-  explicit Buffer(size_t bytes) : capacity(bytes), data(std::make_unique_for_overwrite<char[]>(bytes)) {}
+  explicit Buffer(size_t bytes) : capacity(bytes) { allocate(bytes); }
+  void allocate(size_t bytes) { data = std::make_unique_for_overwrite<char[]>(bytes); }
 
   // False: it is full. An empty one takes every entry.
   bool add(std::string_view key, std::string_view value, uint32_t value_bytes) {
@@ -59,7 +63,7 @@ struct SortedRuns::Feeder::Buffer {
     // Beside the bytes, the items: these and the sort's scratch are as long as the entries.
     if (used + bytes + items.size() * sizeof(SortItem) > capacity) {
       if (!items.empty()) return false;
-      if (bytes > capacity) *this = Buffer(bytes);
+      if (bytes > capacity) allocate(bytes);
     }
     char* to = data.get() + used;
     std::memcpy(to, &head, sizeof head);
@@ -99,6 +103,7 @@ struct SortedRuns::Feeder::Buffer {
   }
 
   void clear() {
+    if (used > capacity) allocate(capacity);  // it has held one large entry
     used = 0;
     items.clear();
   }
@@ -118,14 +123,14 @@ struct SortedRuns::Feeder::Spilled {
 // One run from a given key on, in order.
 class SortedRuns::RunCursor {
  public:
-  RunCursor(const Run& run, std::string_view begin) : run_(run) {
+  RunCursor(const Run& run, std::string_view begin, size_t read_bytes) : run_(run), read_bytes_(read_bytes) {
     if (run.memory != nullptr) {
       next_ = run.memory->lower_bound(begin);
       return;
     }
     const auto after = std::upper_bound(run.samples.begin(), run.samples.end(), begin,
                                         [](std::string_view key, const Sample& sample) { return key < sample.key; });
-    offset_ = after == run.samples.begin() ? 0 : std::prev(after)->offset;
+    offset_ = after == run.samples.begin() ? run.samples.front().offset : std::prev(after)->offset;
     skip_before_ = std::string(begin);
   }
 
@@ -171,15 +176,16 @@ class SortedRuns::RunCursor {
     if (buffer_.size() - position_ >= bytes) return true;
     buffer_.erase(buffer_.begin(), buffer_.begin() + static_cast<ptrdiff_t>(position_));
     position_ = 0;
-    while (buffer_.size() < bytes && offset_ < run_.file_bytes) {
+    const FileDescriptor& file = run_.file->file;
+    while (buffer_.size() < bytes && offset_ < run_.end) {
       const size_t have = buffer_.size();
-      const size_t wanted = std::min<uint64_t>(std::max(kReadBytes, bytes - have), run_.file_bytes - offset_);
+      const size_t wanted = std::min<uint64_t>(std::max(read_bytes_, bytes - have), run_.end - offset_);
       buffer_.resize(have + wanted);
-      const ssize_t got = ::pread(run_.file.get(), buffer_.data() + have, wanted, static_cast<off_t>(offset_));
+      const ssize_t got = ::pread(file.get(), buffer_.data() + have, wanted, static_cast<off_t>(offset_));
       if (got <= 0) {
         buffer_.resize(have);
         if (got < 0 && errno == EINTR) continue;
-        status = errno_status(got < 0 ? errno : EIO, "read", run_.file.path());
+        status = errno_status(got < 0 ? errno : EIO, "read", file.path());
         return false;
       }
       buffer_.resize(have + static_cast<size_t>(got));
@@ -189,6 +195,7 @@ class SortedRuns::RunCursor {
   }
 
   const Run& run_;
+  const size_t read_bytes_;
   size_t next_ = 0;
   uint64_t offset_ = 0;
   std::vector<char> buffer_;
@@ -199,7 +206,8 @@ class SortedRuns::RunCursor {
 class SortedRuns::MergeReader : public SortedRuns::Reader {
  public:
   MergeReader(const std::vector<Run>& runs, std::string_view begin, std::string_view end) : end_(end) {
-    for (const Run& run : runs) cursors_.push_back(std::make_unique<RunCursor>(run, begin));
+    const size_t read_bytes = std::clamp(kMergeBytes / std::max<size_t>(runs.size(), 1), kMinReadBytes, kMaxReadBytes);
+    for (const Run& run : runs) cursors_.push_back(std::make_unique<RunCursor>(run, begin, read_bytes));
     for (size_t age = 0; age < cursors_.size(); age++) advance(age);
   }
 
@@ -273,13 +281,15 @@ SortedRuns::SortedRuns(std::string directory, size_t buffer_bytes, size_t feeder
 }
 
 SortedRuns::~SortedRuns() {
-  feeders_.clear();
-  for (const std::string& path : paths_) ::unlink(path.c_str());
+  for (const auto& feeder : feeders_) {
+    if (feeder->spilling_.valid()) feeder->spilling_.wait();
+    if (feeder->file_) ::unlink(feeder->path_.c_str());
+  }
 }
 
 SortedRuns::Feeder::Feeder(SortedRuns& runs, size_t number)
     : runs_(runs),
-      path_(runs.directory_ + "/run-" + std::to_string(number) + "-"),
+      path_(runs.directory_ + "/runs-" + std::to_string(number)),
       filling_(std::make_unique<Buffer>(runs.buffer_bytes_)) {}
 
 SortedRuns::Feeder::~Feeder() {
@@ -306,14 +316,13 @@ Status SortedRuns::Feeder::add(std::string_view full_key, std::string_view value
 
 Status SortedRuns::Feeder::spill() {
   MR_RETURN_IF_ERROR(wait_for_spill());
-  const std::string path = path_ + std::to_string(spilled_++);
-  {
-    const std::lock_guard lock(runs_.mutex_);
-    runs_.paths_.push_back(path);
+  if (!file_) {
+    MR_ASSIGN(FileDescriptor file, open_file(path_, O_RDWR | O_CREAT | O_TRUNC));
+    file_ = std::make_shared<RunFile>(RunFile{std::move(file), 0});
   }
-  const auto sort_and_write = [path](std::unique_ptr<Buffer> full) -> Result<std::unique_ptr<Spilled>> {
+  const auto sort_and_write = [file = file_](std::unique_ptr<Buffer> full) -> Result<std::unique_ptr<Spilled>> {
     full->sort();
-    MR_ASSIGN(Run run, write_run(*full, path));
+    MR_ASSIGN(Run run, write_run(*full, file));
     full->clear();
     return std::make_unique<Spilled>(Spilled{std::move(run), std::move(full)});
   };
@@ -323,10 +332,11 @@ Status SortedRuns::Feeder::spill() {
 }
 
 Status SortedRuns::Feeder::wait_for_spill() {
-  if (!spilling_.valid()) return Status::ok();
-  MR_ASSIGN(const std::unique_ptr<Spilled> spilled, spilling_.get());
-  spare_ = std::move(spilled->buffer);
-  runs_.add_run(std::move(spilled->run));
+  if (!spilling_.valid()) return failed_;
+  Result<std::unique_ptr<Spilled>> spilled = spilling_.get();
+  if (!spilled.is_ok()) return failed_ = spilled.status();
+  spare_ = std::move((*spilled)->buffer);
+  runs_.add_run(std::move((*spilled)->run));
   return Status::ok();
 }
 
@@ -362,26 +372,27 @@ size_t SortedRuns::bytes() const {
 }
 
 // The file is read back by this process only; it needs neither checksums nor syncs.
-Result<SortedRuns::Run> SortedRuns::write_run(const Feeder::Buffer& sorted, const std::string& path) {
+Result<SortedRuns::Run> SortedRuns::write_run(const Feeder::Buffer& sorted, const std::shared_ptr<RunFile>& file) {
   Run run;
-  MR_ASSIGN(run.file, open_file(path, O_RDWR | O_CREAT | O_TRUNC));
+  run.file = file;
   std::string buffer;
   buffer.reserve(kWriteBytes + kSampleBytes);
-  uint64_t next_sample = 0;
+  uint64_t next_sample = file->bytes;
   for (size_t i = 0; i < sorted.items.size(); i++) {
     const Entry entry = sorted.entry(i);
-    if (run.file_bytes >= next_sample) {
-      run.samples.push_back({std::string(entry.key), run.file_bytes});
-      next_sample = run.file_bytes + kSampleBytes;
+    if (file->bytes >= next_sample) {
+      run.samples.push_back({std::string(entry.key), file->bytes});
+      next_sample = file->bytes + kSampleBytes;
     }
     buffer.append(entry.bytes);
-    run.file_bytes += entry.bytes.size();
+    file->bytes += entry.bytes.size();
     if (buffer.size() >= kWriteBytes) {
-      MR_RETURN_IF_ERROR(write_all(run.file, buffer));
+      MR_RETURN_IF_ERROR(write_all(file->file, buffer));
       buffer.clear();
     }
   }
-  MR_RETURN_IF_ERROR(write_all(run.file, buffer));
+  MR_RETURN_IF_ERROR(write_all(file->file, buffer));
+  run.end = file->bytes;
   return run;
 }
 

@@ -1,10 +1,12 @@
 // SortedRuns: an external merge sort of entries that arrive in any order, for bulk loads. Entries collect in the buffer
-// of a feeder; a full one is sorted and written to a run file by a thread of its own, while the next one fills. Ranges
-// of the result are then read in parallel: each key once, with its newest entry; removed keys are left out.
+// of a feeder; a full one is sorted and written as a run, behind the feeder's earlier ones in its file, by a thread of
+// its own, while the next one fills. Ranges of the result are then read in parallel: each key once, with its newest
+// entry; removed keys are left out.
 //
-// Memory: three buffers of `buffer_bytes` per feeder (one fills, one is being sorted, one to sort into), and 256 KiB
-// per run file and open reader; an entry that is larger than a buffer gets one of its own size. Threads: each feeder
-// from one thread; seal when no feeder is in use any more; readers after seal, each from one thread.
+// Memory: about three times `buffer_bytes` per feeder (one buffer fills, one is being sorted, and what that takes), and
+// about 32 MiB per open reader; an entry that is larger than a buffer gets one of its own size for as long as it is
+// there. Descriptors: one per feeder. Threads: each feeder from one thread; seal when no feeder is in use any more;
+// readers after seal, each from one thread. After an error a load can only be destroyed.
 #pragma once
 
 #include <future>
@@ -20,6 +22,12 @@
 namespace millrace {
 
 class SortedRuns {
+ private:
+  struct RunFile {
+    FileDescriptor file;
+    uint64_t bytes = 0;
+  };
+
  public:
   // Takes entries. The last entry of a key wins. Precondition: a key is given to one feeder only, and is shorter than
   // 4 GiB; so is its value.
@@ -39,15 +47,16 @@ class SortedRuns {
     Status wait_for_spill();
 
     SortedRuns& runs_;
-    std::string path_;  // of its runs, without their number
+    std::string path_;
+    std::shared_ptr<RunFile> file_;  // once something was spilled
+    Status failed_;
     std::unique_ptr<Buffer> filling_;
     std::unique_ptr<Buffer> spare_;
     std::future<Result<std::unique_ptr<Spilled>>> spilling_;
-    size_t spilled_ = 0;
     size_t bytes_ = 0;
   };
 
-  // Run files are created in `directory` and removed again by the destructor. buffer_bytes < 2 GiB.
+  // The feeders' files are created in `directory` and removed again by the destructor. buffer_bytes < 2 GiB.
   SortedRuns(std::string directory, size_t buffer_bytes, size_t feeders);
   ~SortedRuns();
   SortedRuns(const SortedRuns&) = delete;
@@ -79,21 +88,21 @@ class SortedRuns {
   };
   struct Run {
     std::unique_ptr<Feeder::Buffer> memory;  // the last one of a feeder
-    FileDescriptor file;                     // or a file of the same entries
-    uint64_t file_bytes = 0;
-    std::vector<Sample> samples;  // every 64 KiB
+    std::shared_ptr<const RunFile> file;     // or the same entries in its file
+    uint64_t end = 0;                        // in the file
+    std::vector<Sample> samples;             // every 64 KiB, from the first entry on
   };
   class RunCursor;
   class MergeReader;
 
   void add_run(Run run);
-  static Result<Run> write_run(const Feeder::Buffer& sorted, const std::string& path);
+  // Appends to the file.
+  static Result<Run> write_run(const Feeder::Buffer& sorted, const std::shared_ptr<RunFile>& file);
 
   std::string directory_;
   size_t buffer_bytes_;
-  std::mutex mutex_;       // guards runs_ and paths_ until sealed
+  std::mutex mutex_;       // guards runs_ until sealed
   std::vector<Run> runs_;  // those of one feeder oldest first
-  std::vector<std::string> paths_;
   std::vector<std::unique_ptr<Feeder>> feeders_;
   bool sealed_ = false;
 };

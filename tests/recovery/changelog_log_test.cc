@@ -142,8 +142,9 @@ TEST_CASE("so many records that two consumers read them: the tail, and everythin
   for (int version = 0; version < kVersions; version++) {
     Changes changes;
     for (int i = 0; i < kKeys; i++) {
-      // Keys of one operator that begin like those that carry a shard.
-      const std::string key = (i % 3 == 0 ? std::string(2, '\0') : std::string("key-")) + std::to_string(i);
+      // Keys that begin like those that carry a shard, keys that say their shard, and such that carry it.
+      const std::string begins[] = {std::string(2, '\0'), "key-", "moved-"};
+      const std::string key = begins[i % 3] + std::to_string(i);
       const bool removed = version == kVersions - 1 && i % 5 == 0;
       const std::string value = std::to_string(version) + "-" + std::to_string(i);
       changes[key] = removed ? std::nullopt : std::optional(value);
@@ -161,6 +162,10 @@ TEST_CASE("so many records that two consumers read them: the tail, and everythin
   CHECK(f.now.replayed_records == kVersions * kKeys);
   CHECK((f.held() == expected));
   f.lose_directory();
+  f.cluster.unreadable_topic = kTopic;  // one of the two readers fails, and both end
+  CHECK(f.start().code() == Code::kKafkaUnavailable);
+  f.kill();
+  f.cluster.unreadable_topic.clear();
   f.must_start();
   CHECK(f.now.restored_from == "full");
   CHECK(f.now.replayed_records == kVersions * kKeys + 1);

@@ -71,7 +71,13 @@ class FakeConsumer : public KafkaConsumer {
     if (poll->records.empty() && poll->ends.empty()) cluster_.clock.advance_ms(timeout_ms);
     return Status::ok();
   }
-  void read_headers(KafkaRecord*) override {}  // it keeps none
+  void read_headers(KafkaRecord* record) override {
+    headers_.clear();
+    for (const std::string& name : static_cast<const FakeCluster::Record*>(record->message)->headers)
+      headers_.push_back({name, ""});
+    record->headers = headers_.data();
+    record->header_count = static_cast<uint32_t>(headers_.size());
+  }
   std::vector<int64_t> positions() const override {
     std::vector<int64_t> positions;
     for (const PartitionOffset& at : assigned_) positions.push_back(at.offset);
@@ -97,6 +103,9 @@ class FakeConsumer : public KafkaConsumer {
  private:
   Status poll_partition(uint32_t i, size_t max_records, KafkaPoll* poll) {
     PartitionOffset& at = assigned_[i];
+    const size_t last = cluster_.topics.at(at.at.topic).partitions.size() - 1;
+    if (at.at.topic == cluster_.unreadable_topic && static_cast<size_t>(at.at.partition) == last)
+      return Status::external(Code::kKafkaUnavailable, "unreadable");
     FakeCluster::Log& log = cluster_.topics.at(at.at.topic).partitions.at(static_cast<size_t>(at.at.partition));
     if (at.offset < log.low || at.offset > log.high) return Status::user(Code::kOffsetOutOfRange, "out of range");
     int64_t stable = log.high;
@@ -114,6 +123,7 @@ class FakeConsumer : public KafkaConsumer {
       KafkaRecord out;
       out.partition_index = i;
       out.offset = record.offset;
+      out.message = &record;
       if (record.key) out.key = std::string_view(record.key->data(), record.key->size());
       if (record.value) out.value = std::string_view(record.value->data(), record.value->size());
       poll->records.push_back(out);
@@ -127,6 +137,7 @@ class FakeConsumer : public KafkaConsumer {
   FakeCluster& cluster_;
   std::string group_;
   std::vector<PartitionOffset> assigned_;
+  std::vector<Header> headers_;
   std::vector<int64_t> ended_;
 };
 
@@ -150,6 +161,9 @@ class FakeProducer : public KafkaProducer {
     if (fenced()) return Produced::kFailed;
     auto visibility = id_.empty() ? FakeCluster::Visibility::kCommitted : FakeCluster::Visibility::kOpen;
     int64_t offset = cluster_.append(topic->name, record.partition, owned(record.key), owned(record.value), visibility);
+    FakeCluster::Log& log = cluster_.topics.at(topic->name).partitions.at(static_cast<size_t>(record.partition));
+    for (uint32_t i = 0; i < record.header_count; i++)
+      log.records.back().headers.emplace_back(record.headers[i].name);
     written_.push_back({topic, record.partition, offset});
     if (cluster_.deliver_at_once) deliver();
     return Produced::kQueued;
@@ -266,7 +280,7 @@ void FakeCluster::make_topic(const std::string& name, int partitions, std::map<s
 int64_t FakeCluster::append(const std::string& topic, int32_t partition, std::optional<std::string> key,
                             std::optional<std::string> value, Visibility visibility) {
   Log& log = topics.at(topic).partitions.at(static_cast<size_t>(partition));
-  log.records.push_back({std::move(key), std::move(value), visibility, log.high});
+  log.records.push_back({std::move(key), std::move(value), visibility, log.high, {}});
   return log.high++;
 }
 

@@ -24,6 +24,7 @@ struct FakeCluster {
     std::optional<std::string> value;
     Visibility visibility = Visibility::kCommitted;
     int64_t offset = 0;
+    std::vector<std::string> headers;  // their names
   };
   struct Log {
     int64_t low = 0;
@@ -45,6 +46,7 @@ struct FakeCluster {
   enum class Commit { kSucceed, kLostAfter, kLostBefore, kFail };
   Commit next_commit = Commit::kSucceed;
   int queue_full_times = 0;
+  std::string unreadable_topic;  // its last partition: polls fail
   bool deliver_at_once = true;       // false: delivery reports come with flush
   bool purge_hides_fencing = false;  // a fenced producer's error() only tells of purged records
   // Calls in order, for the start order.

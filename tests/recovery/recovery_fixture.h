@@ -42,13 +42,16 @@ inline RecoverySettings recovery_settings(RecoveryMode mode, const std::string& 
   return settings;
 }
 
-using Changes = std::map<std::string, std::optional<std::string>>;  // user key → value; nullopt: removed
+// User key → value; nullopt: removed. Keys that begin with "moved-" stand in another shard than theirs, as those of
+// windows and timers may.
+using Changes = std::map<std::string, std::optional<std::string>>;
 
 inline DeltaPtr make_delta(const RecoverySettings& settings, uint64_t epoch, uint16_t operator_number,
                            const Changes& changes) {
   DeltaBuilder builder(epoch);
   for (const auto& [key, value] : changes) {
     auto shard = static_cast<uint16_t>(shard_of(key, settings.shards));
+    if (key.starts_with("moved-")) shard = static_cast<uint16_t>((shard + 3u) % settings.shards);
     if (value) {
       builder.put(shard, operator_number, key, *value);
     } else {
