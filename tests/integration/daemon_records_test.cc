@@ -16,6 +16,14 @@ std::string nested(const std::string& field, size_t depth) {
          R"(,"amount":1,"event_time":1700000000000,"status":"paid"})";
 }
 
+// Text that compresses badly, since brokers count what is left of it.
+std::string noise(size_t bytes) {
+  std::string text;
+  for (uint64_t x = 1; text.size() < bytes; x = x * 6364136223846793005u + 1442695040888963407u)
+    text += static_cast<char>('A' + (x >> 33) % 57 % 26 + ((x >> 43) % 2) * 32);
+  return text;
+}
+
 // The last row of a customer, or null.
 nlohmann::json last_row(const TestPipeline& world, const std::string& customer) {
   nlohmann::json last;
@@ -49,6 +57,11 @@ TEST_CASE("poison under fail stops with its place, again and again, and is passe
   options.partitions = 1;
   TestPipeline world(*kafka, "poison", options);
   world.load(100);
+  {
+    auto daemon = world.start();
+    REQUIRE_MESSAGE(world.caught_up(), daemon->log());
+    REQUIRE(daemon->stop() == 0);
+  }
   world.topics().produce(world.in(), "c1", "{\"customer_id\": broken", 0);
   for (int life = 0; life < 2; life++) {
     auto daemon = world.start();
@@ -59,6 +72,13 @@ TEST_CASE("poison under fail stops with its place, again and again, and is passe
     CHECK_MESSAGE(log.find("partition 0") != std::string::npos, log);
     CHECK_MESSAGE(log.find("offset 100") != std::string::npos, log);
   }
+  // Stepping over it is the user's decision.
+  world.load(100);
+  world.topics().commit_offset(world.name(), world.in(), 0, 101);
+  auto daemon = world.start({"--accept-reset"});
+  REQUIRE_MESSAGE(world.caught_up(), daemon->log());
+  CHECK(daemon->stop() == 0);
+  CHECK(world.problems() == "");
 }
 
 TEST_CASE("bad records are dropped and counted, the others flow") {
@@ -142,9 +162,7 @@ TEST_CASE("dead letters that are larger than their topic takes are cut, and the 
   options.more_sinks = "  letters:\n    kafka: {topic: @-dead}\n";
   TestPipeline world(*kafka, "large-letters", options);
   world.topics().create_topic(world.name() + "-dead", 1, {{"max.message.bytes", "50000"}});
-  std::string poison = "{\"customer_id\": ";  // not compressible: the broker counts what is left of it
-  for (uint64_t x = 1; poison.size() < 990'000; x = x * 6364136223846793005u + 1442695040888963407u)
-    poison += static_cast<char>(' ' + (x >> 33) % 90);
+  const std::string poison = "{\"customer_id\": " + noise(990'000);
   for (int i = 0; i < 3; i++) world.topics().produce(world.in(), "the key", poison, 0);
   world.topics().produce(world.in(), "c", order("after", "7"), 0);
   auto daemon = world.start();
@@ -206,20 +224,39 @@ TEST_CASE("a record of 10 MB flows; one that the output topic cannot take is the
     CHECK(last_row(world, "after")["revenue"] == 7);
   }
   SUBCASE("to a topic with the usual limit") {
-    options.more_sinks = "  copy:\n    input: paid\n    kafka: {topic: @-copy, create: {partitions: 1}}\n";
+    options.more_sinks = "  copy:\n    input: orders\n    kafka: {topic: @-copy, create: {partitions: 1}}\n";
+    SUBCASE("drop") {}
+    SUBCASE("fail") { options.on_error = "fail"; }
+    SUBCASE("dead letter") {
+      options.on_error = "{to: letters}";
+      options.more_sinks += "  letters:\n    kafka: {topic: @-dead, create: {partitions: 1}}\n";
+    }
     TestPipeline world(*kafka, "too-large", options);
-    // As a key of the state it would be too large as well, so the customer is a short one.
     std::string large = order("large", "7");
-    large.insert(large.find("paid"), std::string(10'000'000, 'x'));
-    world.topics().produce(world.in(), "c", large);
-    large = order("large", "7");
-    large.insert(1, "\"note\":\"" + std::string(10'000'000, 'x') + "\",");
+    large.insert(large.find("paid"), noise(10'000'000));
     world.topics().produce(world.in(), "c", large);
     world.topics().produce(world.in(), "c", order("after", "7"));
     auto daemon = world.start();
+    if (options.on_error == "fail") {
+      CHECK(daemon->exit_code() == 1);
+      CHECK_MESSAGE(daemon->says("MR2003", 0), daemon->log());
+      CHECK_MESSAGE(daemon->says("offset 0; on_error: fail", 0), daemon->log());
+      return;
+    }
     REQUIRE_MESSAGE(world.caught_up(), daemon->log());
     CHECK(daemon->stop() == 0);
+    size_t copies = 0;
+    world.topics().read_all(world.name() + "-copy", [&copies](const TopicClient::Record&) { copies++; });
+    CHECK(copies == 1);
     CHECK(last_row(world, "after")["revenue"] == 7);
+    if (options.on_error == "drop") {
+      CHECK_MESSAGE(daemon->says("sink/copy: in 2, out 1, dropped (too large) 1", 0), daemon->log());
+    } else {
+      const std::vector<Letter> letters = letters_of(world);
+      REQUIRE_MESSAGE(letters.size() == 1, daemon->log());
+      CHECK(letters[0].value == large.substr(0, letters[0].value.size()));
+      CHECK(letters[0].headers.at("truncated") == std::to_string(large.size()));
+    }
   }
   SUBCASE("as a key of the state") {
     TestPipeline world(*kafka, "large-key", options);
@@ -230,6 +267,7 @@ TEST_CASE("a record of 10 MB flows; one that the output topic cannot take is the
     CHECK_MESSAGE(caught_up, daemon->log());
     if (!caught_up) return;
     CHECK(daemon->stop() == 0);
+    CHECK_MESSAGE(daemon->says("dropped (evaluation) 1", 0), daemon->log());
     CHECK(last_row(world, "after")["revenue"] == 7);
   }
 }

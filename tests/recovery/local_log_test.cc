@@ -124,11 +124,18 @@ TEST_CASE("local: a damaged store is not wiped") {
     REQUIRE(first.is_ok());
     REQUIRE(f.log->begin(1).is_ok());
     f.decide(1, {{"a", "1"}});
+    REQUIRE(first->store->ingest(*make_delta(f.settings, 1, 1, {{"a", "1"}}), first->progress.encode()).is_ok());
   }
+  std::string damaged;
+  SUBCASE("the list of its tables") { damaged = "MANIFEST"; }
+  SUBCASE("a table") { damaged = ".sst"; }
+  int files = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(state_directory(f.settings))) {
-    if (entry.path().filename().string().rfind("MANIFEST", 0) != 0) continue;
+    if (entry.path().filename().string().find(damaged) == std::string::npos) continue;
     std::ofstream(entry.path(), std::ios::trunc) << "garbage";
+    files++;
   }
+  CHECK(files > 0);
   Result<Recovered> second = f.start();
   REQUIRE(!second.is_ok());
   CHECK(second.status().code() == Code::kStateCorrupt);
