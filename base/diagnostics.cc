@@ -107,8 +107,9 @@ void Diagnostics::add(Severity severity, LintCode code, const Location& at, std:
   if (severity == Severity::kError) {
     if (const Diagnostic* cause = cause_of(code, at)) found = *cause;
   }
-  if (is_known(found)) return;
+  // Repetitions count: who compares error_count() before and after wants to know that something failed.
   if (found.severity == Severity::kError) errors_++;
+  if (is_known(found)) return;
   found.source_line = source_line(found.at).substr(0, kMaxSourceLineBytes);
   all_.push_back(std::move(found));
 }

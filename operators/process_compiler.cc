@@ -225,9 +225,10 @@ void ProcessCompiler::read_emit(const ConfigNode& node, ProcessStep& step) {
     return;
   }
   std::vector<ExpressionPtr> columns;
-  const size_t errors_before = diagnostics_.error_count();
   for (size_t i = 0; i < node.size(); i++) columns.push_back(compile(node.at(i)));
-  if (diagnostics_.error_count() > errors_before) {
+  if (std::count(columns.begin(), columns.end(), nullptr) > 0) {
+    for (size_t i = 0; !has_output_ && i < node.size(); i++)
+      program_.output.push_back({node.key_at(i), columns[i] ? columns[i]->type() : Type::unknown()});
     output_failed_ = output_failed_ || !has_output_;
     has_output_ = true;
     return;
