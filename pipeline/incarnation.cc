@@ -11,6 +11,8 @@ constexpr int64_t kFirstIntervalMs = 25;  // of the first epoch that processes r
 constexpr int64_t kHealthIntervalMs = 1000;
 constexpr int64_t kNumbersIntervalMs = 5000;
 constexpr size_t kMaxPendingMemtables = 2;  // decided deltas that wait for the store
+// How old decided changes get before they are in the store: what a restart has to replay.
+constexpr int64_t kStoreAgeMs = 1000;
 constexpr size_t kMaxHeldMemtables = 4;     // deltas in memory, undecided ones too; then sources wait
 constexpr int64_t kMaxTickMs = 10;
 constexpr int64_t kMaxGatherMs = 5;  // by which sources may be late where nothing shows before a decision
@@ -109,6 +111,7 @@ void Incarnation::build_tasks() {
   const size_t per_stage = std::min<size_t>(plan_.spec->shards, settings_.executor->compute_threads());
   for (const PlannedOperator& op : plan_.operators) lanes += op.keyed() ? per_stage : 0;
   StateLayers::Options options;
+  options.max_age_ms = kStoreAgeMs;
   options.memtable_bytes = plan_.spec->state.memtable_bytes;
   options.background = settings_.background_state;
   options.now_ms = [clock = settings_.clock] { return clock->monotonic_us() / 1000; };
