@@ -157,7 +157,7 @@ void SourceTask::send_time() {
   sent_time_ = watermarks_.time();
   outputs_.send_time(sent_time_);
   shown_watermark_ms_.store(sent_time_.watermark_ms, std::memory_order_relaxed);
-  if (settings_.alignment != nullptr)
+  if (settings_.alignment != nullptr && planned_.rows_have_times)  // without times nobody waits for it
     settings_.alignment->publish(index_, sent_time_.idle ? kEndOfTime : sent_time_.watermark_ms);
 }
 
